@@ -1,0 +1,73 @@
+//! What a client can ask: commands as values that borrow from the input.
+
+use crate::units::{Millis, Version};
+
+/// A parsed request. Keys and values borrow from the input; nothing is copied or allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// `PING`
+    Ping,
+    /// `GET key`
+    Get { /** The key. */ key: &'a [u8] },
+    /// `SET key len [options]` and its payload.
+    Set { /** The key. */ key: &'a [u8], /** The payload. */ value: &'a [u8], /** Options. */ options: SetOptions },
+    /// `DEL key [VER n]`
+    Del { /** The key. */ key: &'a [u8], /** Only this version. */ version: Option<Version> },
+    /// `EXISTS key`
+    Exists { /** The key. */ key: &'a [u8] },
+    /// `EXPIRE key ms [VER n]`; `ms` ≤ 0 deletes the key.
+    Expire { /** The key. */ key: &'a [u8], /** Milliseconds from now. */ ms: i64, /** Only this version. */ version: Option<Version> },
+    /// `PERSIST key`
+    Persist { /** The key. */ key: &'a [u8] },
+    /// `TTL key`
+    Ttl { /** The key. */ key: &'a [u8] },
+    /// `INCR key [delta]` and, with a negated delta, `DECR key [delta]` (i128: −(−2^63) must be exact).
+    Add { /** The key. */ key: &'a [u8], /** What to add; within ±2^63. */ delta: i128 },
+    /// `MGET key…`
+    Mget { /** The keys. */ keys: Keys<'a> },
+    /// `MSET key len …` and all payloads.
+    Mset { /** Keys and values. */ pairs: Pairs<'a> },
+    /// `SCAN cursor [COUNT n] [PREFIX p]`
+    Scan { /** 0 to begin. */ cursor: u64, /** How many keys to look at, at least 1. */ count: u64, /** Only keys that begin so. */ prefix: &'a [u8] },
+    /// `STATS`
+    Stats,
+    /// `QUIT`
+    Quit,
+}
+
+/// The options of `SET`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetOptions {
+    /// What becomes of the expiry.
+    pub expiry: SetExpiry,
+    /// Whether the key must or must not be there.
+    pub presence: Presence,
+    /// `VER n`: the current version must be this one; [`Version::NONE`]: the key must not exist.
+    pub version: Option<Version>,
+}
+
+/// What a `SET` does to the key's expiry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetExpiry {
+    /// No expiry (a plain `SET` clears it).
+    #[default]
+    Clear,
+    /// `EX ms`: this many milliseconds from now, at least 1.
+    In(u64),
+    /// `PXAT ms`: at this Unix time, at least 1.
+    At(Millis),
+    /// `KEEPTTL`: as it is.
+    Keep,
+}
+
+/// `NX`, `XX` or neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// Whether the key exists or not.
+    #[default]
+    Any,
+    /// `NX`: only if it is not there.
+    Absent,
+    /// `XX`: only if it is there.
+    Present,
+}

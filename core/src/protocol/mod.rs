@@ -1,0 +1,3 @@
+//! The text protocol: requests in, replies out.
+
+pub mod command;

@@ -1,0 +1,1 @@
+//! Osprey, the server.
