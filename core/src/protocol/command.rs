@@ -1,5 +1,7 @@
 //! What a client can ask: commands as values that borrow from the input.
 
+use super::line::Words;
+use super::number;
 use crate::units::{Millis, Version};
 
 /// A parsed request. Keys and values borrow from the input; nothing is copied or allocated.
@@ -8,27 +10,76 @@ pub enum Command<'a> {
     /// `PING`
     Ping,
     /// `GET key`
-    Get { /** The key. */ key: &'a [u8] },
+    Get {
+        /** The key. */
+        key: &'a [u8],
+    },
     /// `SET key len [options]` and its payload.
-    Set { /** The key. */ key: &'a [u8], /** The payload. */ value: &'a [u8], /** Options. */ options: SetOptions },
+    Set {
+        /** The key. */
+        key: &'a [u8],
+        /** The payload. */
+        value: &'a [u8],
+        /** Options. */
+        options: SetOptions,
+    },
     /// `DEL key [VER n]`
-    Del { /** The key. */ key: &'a [u8], /** Only this version. */ version: Option<Version> },
+    Del {
+        /** The key. */
+        key: &'a [u8],
+        /** Only this version. */
+        version: Option<Version>,
+    },
     /// `EXISTS key`
-    Exists { /** The key. */ key: &'a [u8] },
+    Exists {
+        /** The key. */
+        key: &'a [u8],
+    },
     /// `EXPIRE key ms [VER n]`; `ms` ≤ 0 deletes the key.
-    Expire { /** The key. */ key: &'a [u8], /** Milliseconds from now. */ ms: i64, /** Only this version. */ version: Option<Version> },
+    Expire {
+        /** The key. */
+        key: &'a [u8],
+        /** Milliseconds from now. */
+        ms: i64,
+        /** Only this version. */
+        version: Option<Version>,
+    },
     /// `PERSIST key`
-    Persist { /** The key. */ key: &'a [u8] },
+    Persist {
+        /** The key. */
+        key: &'a [u8],
+    },
     /// `TTL key`
-    Ttl { /** The key. */ key: &'a [u8] },
+    Ttl {
+        /** The key. */
+        key: &'a [u8],
+    },
     /// `INCR key [delta]` and, with a negated delta, `DECR key [delta]` (i128: −(−2^63) must be exact).
-    Add { /** The key. */ key: &'a [u8], /** What to add; within ±2^63. */ delta: i128 },
+    Add {
+        /** The key. */
+        key: &'a [u8],
+        /** What to add; within ±2^63. */
+        delta: i128,
+    },
     /// `MGET key…`
-    Mget { /** The keys. */ keys: Keys<'a> },
+    Mget {
+        /** The keys. */
+        keys: Keys<'a>,
+    },
     /// `MSET key len …` and all payloads.
-    Mset { /** Keys and values. */ pairs: Pairs<'a> },
+    Mset {
+        /** Keys and values. */
+        pairs: Pairs<'a>,
+    },
     /// `SCAN cursor [COUNT n] [PREFIX p]`
-    Scan { /** 0 to begin. */ cursor: u64, /** How many keys to look at, at least 1. */ count: u64, /** Only keys that begin so. */ prefix: &'a [u8] },
+    Scan {
+        /** 0 to begin. */
+        cursor: u64,
+        /** How many keys to look at, at least 1. */
+        count: u64,
+        /** Only keys that begin so. */
+        prefix: &'a [u8],
+    },
     /// `STATS`
     Stats,
     /// `QUIT`
@@ -70,4 +121,63 @@ pub enum Presence {
     Absent,
     /// `XX`: only if it is there.
     Present,
+}
+
+/// The keys of an `MGET`: the rest of its line, which the parser has checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys<'a> {
+    words: Words<'a>,
+    len: usize,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn new(words: Words<'a>, len: usize) -> Self {
+        Self { words, len }
+    }
+
+    /// How many there are; at least one.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The keys in the order of the request.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
+        self.words
+    }
+}
+
+/// The keys and values of an `MSET`: the rest of its line, which the parser has checked, and its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pairs<'a> {
+    words: Words<'a>,
+    payload: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Pairs<'a> {
+    pub(super) fn new(words: Words<'a>, payload: &'a [u8], len: usize) -> Self {
+        Self { words, payload, len }
+    }
+
+    /// How many there are; at least one.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Keys with their values, in the order of the request.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
+        let mut words = self.words;
+        let mut payload = self.payload;
+        core::iter::from_fn(move || {
+            let key = words.next()?;
+            let len = usize::try_from(number::unsigned(words.next()?)?).ok()?;
+            let (value, rest) = payload.split_at_checked(len)?;
+            payload = rest;
+            Some((key, value))
+        })
+    }
 }

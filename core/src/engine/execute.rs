@@ -1,0 +1,451 @@
+//! What each command does: decide, make room in log and memory, then change the store and log the result.
+//!
+//! The order makes it impossible to fail half way: everything that can be refused is refused before anything changes.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::Engine;
+use super::journal::Reply;
+use crate::protocol::command::{Command, Keys, Pairs, Presence, SetExpiry, SetOptions};
+use crate::protocol::error::ErrorCode;
+use crate::protocol::reply;
+use crate::record::{Entry, Kind, OutOfMemory, Record};
+use crate::store::{Hash, Lookup};
+use crate::units::{Millis, Version};
+use crate::wal::writer::NoRoom;
+
+/// The longest integer: `-9223372036854775808`.
+const INTEGER_BYTES_MAX: usize = 20;
+
+/// How many characters a header line of `VALUE` has beside key and value, at most.
+const VALUE_LINE_BYTES_MAX: usize = 80;
+
+/// Room for any reply that isn't a value or a list.
+const SHORT_REPLY_BYTES: usize = 256;
+
+/// One `SCAN` visits so many keys at most, beside one table's.
+const SCAN_COUNT_MAX: u64 = 10_000;
+
+/// A command was answered.
+pub(super) enum Outcome {
+    Answered,
+    /// … and was the last.
+    Close,
+}
+
+/// A command has changed nothing.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Storage is busy: execute the command again later.
+    Wait,
+    /// This is the answer.
+    Error(ErrorCode, Message),
+    /// There is no memory for an answer.
+    NoReply,
+}
+
+impl From<OutOfMemory> for Refusal {
+    fn from(OutOfMemory: OutOfMemory) -> Self {
+        Self::Error(ErrorCode::Oom, Message::OutOfMemory)
+    }
+}
+
+impl From<NoRoom> for Refusal {
+    fn from(no_room: NoRoom) -> Self {
+        match no_room {
+            NoRoom::Busy => Self::Wait,
+            NoRoom::ReadOnly => Self::Error(ErrorCode::ReadOnly, Message::ReadOnly),
+            NoRoom::OutOfMemory => OutOfMemory.into(),
+        }
+    }
+}
+
+/// An error's text: what is wrong and what to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Message {
+    Exists,
+    NotExists,
+    Version(Version),
+    NotAnInteger,
+    OutOfRange,
+    ExpiryTooFar,
+    ReplyTooLarge { bytes: usize, limit: usize },
+    OutOfMemory,
+    MemoryLimit(u64),
+    ReadOnly,
+    VersionsUsedUp,
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exists => f.write_str("the key exists; NX sets only a key that does not"),
+            Self::NotExists => f.write_str("the key does not exist; XX sets only a key that does"),
+            Self::Version(current) => write!(f, "another version is current: {}", current.0),
+            Self::NotAnInteger => f.write_str("the value is no 64-bit decimal integer"),
+            Self::OutOfRange => f.write_str("the result would leave the 64-bit range; the value stays"),
+            Self::ExpiryTooFar => f.write_str("the expiry is too far in the future"),
+            Self::ReplyTooLarge { bytes, limit } => {
+                write!(f, "the reply would have {bytes} bytes, the limit is {limit}; ask for fewer keys at once")
+            }
+            Self::OutOfMemory => f.write_str("no memory left; nothing changed, reads and DEL go on working"),
+            Self::MemoryLimit(limit) => {
+                write!(f, "max_memory_bytes ({limit}) is reached; nothing changed, DEL keys or raise the limit")
+            }
+            Self::ReadOnly => f.write_str("no space for the log on the disk; nothing changed, reads go on working, free some space"),
+            Self::VersionsUsedUp => f.write_str("the versions of this key are used up"),
+        }
+    }
+}
+
+/// What an MSET replaced.
+#[derive(Debug)]
+pub(super) struct Undo {
+    hash: Hash,
+    before: Option<Entry>,
+}
+
+type Executed<T = ()> = Result<T, Refusal>;
+
+impl Engine {
+    /// Executes one command. Its reply goes to the end of `reply`.
+    pub(super) fn execute(&mut self, reply: &mut Reply<'_>, command: &Command<'_>) -> Executed<Outcome> {
+        // Room for any short reply: after this only values and lists can fail for want of memory.
+        reply.out.try_reserve(SHORT_REPLY_BYTES).map_err(|_| Refusal::NoReply)?;
+        match *command {
+            Command::Get { key } => self.get(reply, key)?,
+            Command::Set { key, value, options } => self.set(reply, key, value, &options)?,
+            Command::Add { key, delta } => self.add(reply, key, delta)?,
+            Command::Del { key, version } => self.del(reply, key, version)?,
+            Command::Exists { key } => self.exists(reply, key)?,
+            Command::Expire { key, ms, version } => self.expire(reply, key, ms, version)?,
+            Command::Persist { key } => self.persist(reply, key)?,
+            Command::Ttl { key } => self.ttl(reply, key)?,
+            Command::Mget { keys } => self.mget(reply, keys)?,
+            Command::Mset { pairs } => self.mset(reply, pairs)?,
+            Command::Scan { cursor, count, prefix } => self.scan(reply, cursor, count, prefix)?,
+            Command::Stats => self.write_stats(reply.out)?,
+            Command::Ping => {
+                self.counters.ping += 1;
+                reply::pong(reply.out)?;
+            }
+            Command::Quit => {
+                reply::bye(reply.out)?;
+                return Ok(Outcome::Close);
+            }
+        }
+        Ok(Outcome::Answered)
+    }
+
+    fn get(&mut self, reply: &mut Reply<'_>, key: &[u8]) -> Executed {
+        self.counters.get += 1;
+        let hash = self.store.hash(key);
+        if let Lookup::Live(record) = self.journal.look(&self.store, reply, hash, key, self.now) {
+            reply::value(reply.out, record.value, record.version, record.expiry)?;
+            self.counters.hits += 1;
+        } else {
+            reply::not_found(reply.out)?;
+            self.counters.misses += 1;
+        }
+        Ok(())
+    }
+
+    fn exists(&mut self, reply: &mut Reply<'_>, key: &[u8]) -> Executed {
+        self.counters.exists += 1;
+        let hash = self.store.hash(key);
+        let there = self.journal.look(&self.store, reply, hash, key, self.now).live().is_some();
+        Ok(reply::exists(reply.out, there)?)
+    }
+
+    fn ttl(&mut self, reply: &mut Reply<'_>, key: &[u8]) -> Executed {
+        self.counters.ttl += 1;
+        let hash = self.store.hash(key);
+        let left = match self.journal.look(&self.store, reply, hash, key, self.now).live() {
+            Some(Record { expiry: Some(expiry), .. }) => i64::try_from(expiry.since(self.now)).unwrap_or(i64::MAX),
+            Some(_) => -1,
+            None => -2,
+        };
+        Ok(reply::integer(reply.out, left)?)
+    }
+
+    fn mget(&mut self, reply: &mut Reply<'_>, keys: Keys<'_>) -> Executed {
+        self.counters.mget += 1;
+        // Found out before anything is written, so that the answer is all or nothing and its memory bounded.
+        let limit = self.options.limits.reply_bytes_max;
+        let bytes = keys.iter().map(|key| self.item_bytes(key)).fold(0, usize::saturating_add);
+        if bytes > limit && keys.len() > 1 {
+            return Err(Refusal::Error(ErrorCode::TooLarge, Message::ReplyTooLarge { bytes, limit }));
+        }
+        reply.out.try_reserve(bytes).map_err(|_| OutOfMemory)?;
+        for key in keys.iter() {
+            let hash = self.store.hash(key);
+            if let Lookup::Live(record) = self.journal.look(&self.store, reply, hash, key, self.now) {
+                reply::item_found(reply.out, key, record.value, record.version, record.expiry)?;
+            } else {
+                reply::item_missing(reply.out, key)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn item_bytes(&self, key: &[u8]) -> usize {
+        let found = self.store.lookup(self.store.hash(key), key, self.now);
+        VALUE_LINE_BYTES_MAX + key.len() + found.live().map_or(0, |record| record.value.len())
+    }
+
+    fn set(&mut self, reply: &mut Reply<'_>, key: &[u8], value: &[u8], options: &SetOptions) -> Executed {
+        self.counters.set += 1;
+        let hash = self.store.hash(key);
+        let found = self.journal.look(&self.store, reply, hash, key, self.now);
+        let live = found.live();
+        match options.presence {
+            Presence::Absent if live.is_some() => return Err(Refusal::Error(ErrorCode::Exists, Message::Exists)),
+            Presence::Present if live.is_none() => return Err(Refusal::Error(ErrorCode::NExists, Message::NotExists)),
+            _ => {}
+        }
+        check_version(options.version, live.as_ref())?;
+        let expiry = match options.expiry {
+            SetExpiry::Clear => None,
+            SetExpiry::In(ms) => Some(self.now.checked_add(ms).ok_or(EXPIRY_TOO_FAR)?),
+            SetExpiry::At(at) => Some(at),
+            SetExpiry::Keep => live.and_then(|record| record.expiry),
+        };
+        let version = self.next_version(&found)?;
+        if expiry.is_some_and(|expiry| expiry <= self.now) {
+            // It ends before it begins; only its version is used up.
+            self.remove(reply, hash, key, version)?;
+        } else {
+            let change = Change::new(&found, Record { kind: Kind::Set, version, expiry, key, value });
+            self.write(reply, hash, &change)?;
+        }
+        Ok(reply::ok_version(reply.out, version)?)
+    }
+
+    fn add(&mut self, reply: &mut Reply<'_>, key: &[u8], delta: i128) -> Executed {
+        self.counters.incr += 1;
+        let hash = self.store.hash(key);
+        let found = self.journal.look(&self.store, reply, hash, key, self.now);
+        let (old, expiry) = match found.live() {
+            Some(record) => (canonical_integer(record.value).ok_or(NOT_AN_INTEGER)?, record.expiry),
+            None => (0, None),
+        };
+        let sum = i128::from(old).checked_add(delta).and_then(|sum| i64::try_from(sum).ok()).ok_or(OUT_OF_RANGE)?;
+        let version = self.next_version(&found)?;
+        let mut digits = itoa::Buffer::new();
+        let value = digits.format(sum).as_bytes();
+        let change = Change::new(&found, Record { kind: Kind::Set, version, expiry, key, value });
+        self.write(reply, hash, &change)?;
+        Ok(reply::integer(reply.out, sum)?)
+    }
+
+    fn next_version(&self, found: &Lookup<'_>) -> Executed<Version> {
+        self.store.next_version(found).ok_or(Refusal::Error(ErrorCode::Internal, Message::VersionsUsedUp))
+    }
+
+    /// Gives a key a value.
+    fn write(&mut self, reply: &mut Reply<'_>, hash: Hash, change: &Change<'_>) -> Executed {
+        self.charge(change.growth)?;
+        self.journal.log.make_room(1, change.record.encoded_len())?;
+        self.store.put(hash, &change.record)?;
+        self.end_outlived(change.outlived);
+        self.journal.record(reply, hash, &change.record);
+        Ok(())
+    }
+
+    fn end_outlived(&mut self, outlived: Option<Version>) {
+        if let Some(version) = outlived {
+            self.store.raise_floor(version);
+            self.store.count_expired();
+        }
+    }
+
+    /// Refuses a growth over the memory limit.
+    fn charge(&self, growth: usize) -> Executed {
+        let limit = self.options.limits.memory_bytes_max;
+        if limit > 0 && growth > 0 && self.memory_bytes().saturating_add(growth as u64) > limit {
+            return Err(Refusal::Error(ErrorCode::Oom, Message::MemoryLimit(limit)));
+        }
+        Ok(())
+    }
+
+    /// Removes a key, if it is there, and uses up its versions through `version`.
+    fn remove(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8], version: Version) -> Executed {
+        let record = Record { kind: Kind::Del, version, expiry: None, key, value: &[] };
+        self.journal.log.make_room(1, record.encoded_len())?;
+        self.store.remove(hash, key);
+        self.store.raise_floor(version);
+        self.journal.record(reply, hash, &record);
+        Ok(())
+    }
+
+    fn del(&mut self, reply: &mut Reply<'_>, key: &[u8], version: Option<Version>) -> Executed {
+        self.counters.del += 1;
+        let hash = self.store.hash(key);
+        let live = self.journal.look(&self.store, reply, hash, key, self.now).live();
+        check_version(version, live.as_ref())?;
+        let Some(version) = live.map(|record| record.version) else { return Ok(reply::deleted(reply.out, false)?) };
+        self.remove(reply, hash, key, version)?;
+        Ok(reply::deleted(reply.out, true)?)
+    }
+
+    fn expire(&mut self, reply: &mut Reply<'_>, key: &[u8], ms: i64, version: Option<Version>) -> Executed {
+        self.counters.expire += 1;
+        let hash = self.store.hash(key);
+        let live = self.journal.look(&self.store, reply, hash, key, self.now).live();
+        check_version(version, live.as_ref())?;
+        let Some(version) = live.map(|record| record.version) else { return Ok(reply::not_found(reply.out)?) };
+        match u64::try_from(ms) {
+            Ok(ms) if ms > 0 => {
+                let expiry = self.now.checked_add(ms).ok_or(EXPIRY_TOO_FAR)?;
+                self.set_expiry(reply, hash, key, version, Some(expiry))?;
+            }
+            _ => self.remove(reply, hash, key, version)?,
+        }
+        Ok(reply::ok(reply.out)?)
+    }
+
+    fn persist(&mut self, reply: &mut Reply<'_>, key: &[u8]) -> Executed {
+        self.counters.persist += 1;
+        let hash = self.store.hash(key);
+        match self.journal.look(&self.store, reply, hash, key, self.now).live() {
+            Some(Record { version, expiry: Some(_), .. }) => self.set_expiry(reply, hash, key, version, None)?,
+            Some(_) => {}
+            None => return Ok(reply::not_found(reply.out)?),
+        }
+        Ok(reply::ok(reply.out)?)
+    }
+
+    fn set_expiry(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8], version: Version, expiry: Option<Millis>) -> Executed {
+        let record = Record { kind: Kind::Expire, version, expiry, key, value: &[] };
+        self.journal.log.make_room(1, record.encoded_len())?;
+        self.store.set_expiry(hash, key, expiry)?;
+        self.journal.record(reply, hash, &record);
+        Ok(())
+    }
+
+    fn mset(&mut self, reply: &mut Reply<'_>, pairs: Pairs<'_>) -> Executed {
+        self.counters.mset += 1;
+        let (mut bytes, mut growth) = (0_usize, 0_usize);
+        for (key, value) in pairs.iter() {
+            // With the widest version, so that there is room in any case.
+            let record = Record { kind: Kind::Set, version: Version(u64::MAX), expiry: None, key, value };
+            let hash = self.store.hash(key);
+            let found = self.journal.look(&self.store, reply, hash, key, self.now);
+            bytes = bytes.saturating_add(record.encoded_len());
+            growth = growth.saturating_add(found.growth(&record));
+        }
+        self.charge(growth)?;
+        self.journal.log.make_room(pairs.len(), bytes)?;
+        let mut undo = core::mem::take(&mut self.undo);
+        let done = self.put_all(pairs, &mut undo);
+        if done.is_ok() {
+            self.journal.recorded(reply, undo.iter().map(|undo| undo.hash));
+        } else {
+            // Backwards, so that a key that was named twice gets back what it had at first.
+            while let Some(Undo { hash, before }) = undo.pop() {
+                let key = pairs.iter().nth(undo.len()).map_or(&[][..], |(key, _)| key);
+                self.store.restore(hash, key, before);
+            }
+        }
+        undo.clear();
+        self.undo = undo;
+        done?;
+        Ok(reply::count(reply.out, pairs.len() as u64)?)
+    }
+
+    /// Puts and logs all pairs; on failure nothing is logged, and `undo` tells what was put.
+    fn put_all(&mut self, pairs: Pairs<'_>, undo: &mut Vec<Undo>) -> Executed {
+        undo.try_reserve(pairs.len()).map_err(|_| OutOfMemory)?;
+        let savepoint = self.journal.log.savepoint();
+        for (key, value) in pairs.iter() {
+            let hash = self.store.hash(key);
+            match self.put_one(hash, key, value) {
+                Ok(before) => undo.push(Undo { hash, before }),
+                Err(refusal) => {
+                    self.journal.log.rollback(savepoint);
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put_one(&mut self, hash: Hash, key: &[u8], value: &[u8]) -> Executed<Option<Entry>> {
+        let found = self.store.lookup(hash, key, self.now);
+        let change = Change::new(&found, Record { kind: Kind::Set, version: self.next_version(&found)?, expiry: None, key, value });
+        let before = self.store.exchange(hash, &change.record)?;
+        self.end_outlived(change.outlived);
+        self.journal.log.log(&change.record);
+        Ok(before)
+    }
+
+    fn scan(&mut self, reply: &mut Reply<'_>, cursor: u64, count: u64, prefix: &[u8]) -> Executed {
+        self.counters.scan += 1;
+        // A list shows what is there and what isn't: it depends on every write so far.
+        reply.gate(&self.journal.log, self.journal.log.last_lsn());
+        let begin = reply.out.len();
+        let mut next = Some(cursor);
+        let mut visited = 0;
+        let mut written = Ok(());
+        while let (Some(at), true) = (next, visited < count.min(SCAN_COUNT_MAX)) {
+            next = self.store.walk(at, |record| {
+                visited += 1;
+                let live = record.expiry.is_none_or(|expiry| expiry > self.now);
+                if live && record.key.starts_with(prefix) && written.is_ok() {
+                    written = reply::key_line(reply.out, record.key);
+                }
+            });
+        }
+        written?;
+        reply::end(reply.out)?;
+        // The next cursor is known only now, and stands before the keys.
+        let end = reply.out.len();
+        reply::cursor(reply.out, next.unwrap_or(0))?;
+        let head = reply.out.len() - end;
+        if let Some(lines) = reply.out.get_mut(begin..) {
+            lines.rotate_right(head);
+        }
+        Ok(())
+    }
+}
+
+/// A new value for a key, and what it does to memory and floor.
+struct Change<'a> {
+    record: Record<'a>,
+    growth: usize,
+    /// The version of an expired key whose place it takes.
+    outlived: Option<Version>,
+}
+
+impl<'a> Change<'a> {
+    fn new(found: &Lookup<'_>, record: Record<'a>) -> Self {
+        Self { record, growth: found.growth(&record), outlived: found.expired().map(|held| held.version) }
+    }
+}
+
+const NOT_AN_INTEGER: Refusal = Refusal::Error(ErrorCode::Type, Message::NotAnInteger);
+const OUT_OF_RANGE: Refusal = Refusal::Error(ErrorCode::Range, Message::OutOfRange);
+const EXPIRY_TOO_FAR: Refusal = Refusal::Error(ErrorCode::BadReq, Message::ExpiryTooFar);
+
+fn check_version(asked: Option<Version>, live: Option<&Record<'_>>) -> Executed {
+    let current = live.map_or(Version::NONE, |record| record.version);
+    match asked {
+        Some(asked) if asked != current => Err(Refusal::Error(ErrorCode::Ver, Message::Version(current))),
+        _ => Ok(()),
+    }
+}
+
+/// A value as a 64-bit integer, if it is written as one: no leading zeros, no `+`, no `-0`.
+fn canonical_integer(value: &[u8]) -> Option<i64> {
+    let digits = value.strip_prefix(b"-").unwrap_or(value);
+    let canonical = match digits {
+        [b'0'] => digits.len() == value.len(),
+        [b'1'..=b'9', ..] => value.len() <= INTEGER_BYTES_MAX,
+        _ => false,
+    };
+    if !canonical {
+        return None;
+    }
+    core::str::from_utf8(value).ok()?.parse().ok()
+}

@@ -1,0 +1,356 @@
+//! The only orchestrator: requests in, replies and storage operations out.
+//!
+//! ```text
+//!   bytes ──▶ serve ──▶ protocol ──▶ execute ──▶ store
+//!               │                       └──────▶ log ──▶ poll_storage ──▶ host's storage
+//!               ▼                                 ▲                            │
+//!            replies, gated until ─── watermark ──┴──────── storage_done ◀─────┘
+//! ```
+//! The engine has four kinds of calls, none of which waits:
+//! - [`Engine::serve`] executes the requests at the start of a connection's input. Its replies may be sent as far as
+//!   [`Session::releasable`] says.
+//! - [`Engine::poll_storage`] and [`Engine::storage_done`] hand work to storage and take it back, in any rhythm.
+//! - [`Engine::tick`] does what is due with time, and says when to come again.
+//! - [`Engine::close`] asks for an orderly end.
+
+mod execute;
+mod journal;
+mod recent;
+mod session;
+mod stats;
+
+use alloc::vec::Vec;
+
+pub use session::Session;
+pub use stats::HostGauges;
+
+use crate::checksum::{Checksum, crc32c};
+use crate::protocol::reply;
+use crate::protocol::request::{self, Step};
+use crate::record::{KEY_BYTES_MAX, OutOfMemory, VALUE_BYTES_MAX};
+use crate::recovery::{self, RecoveryError, Report};
+use crate::storage::{LogFiles, StorageDone, StorageOp};
+use crate::store::Store;
+use crate::units::{Lsn, Millis};
+use crate::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
+use crate::wal::segment::{DatabaseId, HEADER_BYTES};
+use crate::wal::writer::{LogWriter, Poisoned, SyncPolicy, WriterOptions};
+use execute::{Outcome, Refusal};
+use journal::{Journal, Reply};
+use recent::RecentWrites;
+use stats::Counters;
+
+/// Bounds of everything that a client can make large.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of requests.
+    pub request: request::Limits,
+    /// Of keys, index, deadlines and the connections' buffers together, bytes; 0: no limit. Over it, writes that need more get `ERR OOM`.
+    pub memory_bytes_max: u64,
+    /// Of the reply to one `MGET`, bytes. (A `GET` is bounded by the largest value.)
+    pub reply_bytes_max: usize,
+    /// With this many unsent bytes no further request of that connection is executed.
+    pub unsent_bytes_soft_max: usize,
+    /// How many requests one call of [`Engine::serve`] executes at most.
+    pub requests_per_call: usize,
+    /// The table that tells which keys were written lately has 2^this slots of 8 bytes.
+    pub recent_slots_log2: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request: request::Limits { key_bytes_max: 256, value_bytes_max: 16 << 20, line_bytes_max: 1 << 20, words_max: 4096 },
+            memory_bytes_max: 0,
+            reply_bytes_max: 64 << 20,
+            unsent_bytes_soft_max: 256 << 10,
+            requests_per_call: 1024,
+            recent_slots_log2: 13,
+        }
+    }
+}
+
+/// Random numbers, from a good source, new for every run.
+#[derive(Clone, Copy, Debug)]
+pub struct Entropy {
+    /// Against hash flooding.
+    pub hash_key: [u8; 16],
+    /// The log's salt.
+    pub salt: u64,
+    /// Names the database if it is new.
+    pub database: DatabaseId,
+}
+
+/// How an engine is to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bounds.
+    pub limits: Limits,
+    /// What a reply promises.
+    pub sync_policy: SyncPolicy,
+    /// A log segment's size, bytes; it is made larger if the largest request doesn't fit.
+    pub segment_bytes: u64,
+    /// How often expired keys are looked for.
+    pub sweep_interval_ms: u64,
+    /// How many deadlines one [`Engine::tick`] looks at, at most.
+    pub sweep_batch: usize,
+    /// How checksums are computed.
+    pub checksum: Checksum,
+    /// Random numbers.
+    pub entropy: Entropy,
+}
+
+impl Options {
+    /// Options with default limits, `batch` of 100 ms or 1 MiB, and segments of 64 MiB.
+    #[must_use]
+    pub fn new(entropy: Entropy) -> Self {
+        Self {
+            limits: Limits::default(),
+            sync_policy: SyncPolicy::Batch { delay_ms: 100, bytes: 1 << 20 },
+            segment_bytes: 64 << 20,
+            sweep_interval_ms: 200,
+            sweep_batch: 1000,
+            checksum: crc32c,
+            entropy,
+        }
+    }
+
+    /// The size that a segment needs so that the largest request fits into one, bytes.
+    #[must_use]
+    pub fn segment_bytes_min(&self) -> u64 {
+        let request = &self.limits.request;
+        // An MSET: all its payloads count as one value, and each of its keys has a record.
+        let records = request.words_max.max(2) / 2;
+        let record_bytes_max = RECORD_LENGTH_BYTES + 32 + request.key_bytes_max;
+        let frame = FRAME_HEADER_BYTES + request.value_bytes_max + records.saturating_mul(record_bytes_max);
+        HEADER_BYTES + frame as u64 + 4096
+    }
+}
+
+/// What [`Engine::serve`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// So many bytes of the input are done with.
+    pub consumed: usize,
+    /// What has to happen before the next call for this connection.
+    pub next: Next,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More input: the rest must be at least this long before another call can do anything.
+    Read {
+        /// Bytes, those not consumed included.
+        at_least: usize,
+    },
+    /// Replies to be sent: too many are waiting.
+    Flush,
+    /// Its turn: other connections come first.
+    Again,
+    /// An operation of storage to end.
+    Storage,
+    /// Nothing: send what there is, then close.
+    Close,
+}
+
+/// A store with its log, driven by a host.
+#[derive(Debug)]
+pub struct Engine {
+    options: Options,
+    store: Store,
+    journal: Journal,
+    counters: Counters,
+    /// What the host contributes to `STATS`.
+    pub gauges: HostGauges,
+    started: Millis,
+    now: Millis,
+    sweep_at: Millis,
+    recovered_log_bytes: u64,
+    /// What an MSET replaced, until it is known to succeed.
+    undo: Vec<execute::Undo>,
+}
+
+impl Engine {
+    /// Recovers what `files` hold, and continues it with a new epoch. Storage must then do what [`Engine::poll_storage`] asks; writes wait
+    /// until the new epoch's first segment has been started.
+    ///
+    /// # Errors
+    /// The log is damaged, or storage or memory fail; `files` are unchanged then.
+    pub fn recover(mut options: Options, files: &mut impl LogFiles, now: Millis) -> Result<(Self, Report), RecoveryError> {
+        let request = &mut options.limits.request;
+        request.key_bytes_max = request.key_bytes_max.clamp(1, KEY_BYTES_MAX);
+        request.value_bytes_max = request.value_bytes_max.min(VALUE_BYTES_MAX);
+        options.segment_bytes = options.segment_bytes.max(options.segment_bytes_min());
+        let mut store = Store::new(options.entropy.hash_key).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
+        let recovered = recovery::recover(files, &mut store, options.checksum)?;
+        let recent = RecentWrites::new(options.limits.recent_slots_log2).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
+        let now = now.max(recovered.position.time);
+        let writer = WriterOptions {
+            database: recovered.database.unwrap_or(options.entropy.database),
+            epoch: recovered.epoch.saturating_add(1),
+            salt: options.entropy.salt,
+            segment_bytes: options.segment_bytes,
+            policy: options.sync_policy,
+            checksum: options.checksum,
+        };
+        let engine = Self {
+            options,
+            store,
+            journal: Journal { log: LogWriter::new(writer, recovered.position), recent },
+            counters: Counters::default(),
+            gauges: HostGauges::default(),
+            started: now,
+            now,
+            sweep_at: now,
+            recovered_log_bytes: recovered.report.bytes,
+            undo: Vec::new(),
+        };
+        Ok((engine, recovered.report))
+    }
+
+    /// The data.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The latest time that the engine has acted on; it never goes back, also over a restart.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// How far the log has come in the sense of the sync policy: replies that wait for this or less may be sent.
+    #[must_use]
+    pub fn watermark(&self) -> Lsn {
+        self.journal.log.watermark()
+    }
+
+    /// The last record that was logged.
+    #[must_use]
+    pub fn last_lsn(&self) -> Lsn {
+        self.journal.log.last_lsn()
+    }
+
+    /// Everything up to here is durable.
+    #[must_use]
+    pub fn durable_lsn(&self) -> Lsn {
+        self.journal.log.durable_lsn()
+    }
+
+    /// Memory that counts towards [`Limits::memory_bytes_max`], bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        (self.store.bytes() + self.journal.log.buffer_bytes()) as u64 + self.gauges.connection_bytes
+    }
+
+    /// Parses and executes the requests at the start of `input` and appends their replies to `out`, which holds what
+    /// was not sent yet.
+    ///
+    /// Bounded: at most [`Limits::requests_per_call`] requests, and no further one once `out` has
+    /// [`Limits::unsent_bytes_soft_max`]; one request looks at [`request::Limits::words_max`] keys at most.
+    pub fn serve(&mut self, now: Millis, session: &mut Session, input: &[u8], out: &mut Vec<u8>) -> Served {
+        self.now = self.now.max(now);
+        let begin = out.len();
+        let mut consumed = 0;
+        let mut budget = self.options.limits.requests_per_call;
+        let next = loop {
+            if session.closing {
+                break Next::Close;
+            }
+            if out.len() >= self.options.limits.unsent_bytes_soft_max {
+                break Next::Flush;
+            }
+            if budget == 0 {
+                break Next::Again;
+            }
+            budget -= 1;
+            let rest = input.get(consumed..).unwrap_or_default();
+            // Whatever is appended to `out` from here on answers this request.
+            let replied = out.len();
+            let (answered, used) = match session.parser.next(&self.options.limits.request, rest) {
+                Step::Incomplete { at_least } => break Next::Read { at_least },
+                Step::Skip { consumed: used } => (Ok(()), used),
+                Step::Request { command, consumed: used } => match self.execute(&mut Reply { session, out, begin }, &command) {
+                    Ok(Outcome::Answered) => (Ok(()), used),
+                    Ok(Outcome::Close) => {
+                        session.closing = true;
+                        (Ok(()), used)
+                    }
+                    Err(Refusal::Wait) => break Next::Storage,
+                    Err(Refusal::Error(code, message)) => {
+                        out.truncate(replied);
+                        self.counters.errors += 1;
+                        (reply::error(out, code, message), used)
+                    }
+                    Err(Refusal::NoReply) => (Err(OutOfMemory), used),
+                },
+                Step::Reject { error, consumed: used, close } => {
+                    self.counters.errors += 1;
+                    session.closing |= close;
+                    (reply::error(out, error.code(), error), used)
+                }
+            };
+            consumed += used;
+            if answered.is_err() {
+                // Not even an error can be sent. A stream with a reply missing would be worse than its end.
+                out.truncate(replied);
+                session.closing = true;
+            }
+        };
+        session.produced(out.len() - begin);
+        Served { consumed, next }
+    }
+
+    /// The next operation for storage, if one can begin now. Ask again until there is none: an append, a sync and a
+    /// reservation can be under way at the same time.
+    pub fn poll_storage(&mut self) -> Option<StorageOp> {
+        self.journal.log.poll(self.now, self.store.floor())
+    }
+
+    /// Takes back an operation that has ended.
+    ///
+    /// # Errors
+    /// Storage has failed. Nothing may be promised any more: no reply that is still gated may be sent, and the host should say why and end the process.
+    pub fn storage_done(&mut self, done: StorageDone) -> Result<(), Poisoned> {
+        self.journal.log.done(done, self.now)
+    }
+
+    /// Does what is due at `now`: syncs, sweeping, attempts to find space again. Returns when to call it next; `None`: only after other calls.
+    ///
+    /// Bounded: looks at [`Options::sweep_batch`] deadlines at most.
+    pub fn tick(&mut self, now: Millis) -> Option<Millis> {
+        self.now = self.now.max(now);
+        if self.sweep_at <= self.now {
+            self.sweep();
+        }
+        let log = self.journal.log.tick(self.now);
+        let sweep = self.store.next_expiry().map(|_| self.sweep_at);
+        log.into_iter().chain(sweep).min()
+    }
+
+    fn sweep(&mut self) {
+        // Nothing is removed whose end might be forgotten in a crash: a reply that doesn't find it would be promising too much.
+        let secured = self.journal.log.secured_time();
+        let (_, all) = self.store.sweep(secured.min(self.now), self.options.sweep_batch);
+        if all && self.store.next_expiry().is_some_and(|due| due <= self.now && due > secured) {
+            // A mark makes the time certain; what is due meanwhile goes with the next sweep.
+            let _ = self.journal.log.secure_time(self.now);
+        }
+        let pause = if all { self.options.sweep_interval_ms.max(1) } else { 1 };
+        self.sweep_at = Millis(self.now.0.saturating_add(pause));
+    }
+
+    /// Asks for an orderly end: everything logged becomes durable and the log is sealed. Storage is to be driven as before until [`Engine::closed`].
+    /// No request may be served any more.
+    pub fn close(&mut self) {
+        self.journal.log.close();
+    }
+
+    /// Whether the orderly end has been reached.
+    #[must_use]
+    pub fn closed(&self) -> bool {
+        self.journal.log.closed()
+    }
+}

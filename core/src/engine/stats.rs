@@ -1,0 +1,98 @@
+//! What `STATS` tells: counters of the engine, and what the host adds.
+
+use alloc::vec::Vec;
+
+use super::Engine;
+use crate::protocol::reply;
+use crate::record::OutOfMemory;
+
+/// How often each command was executed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    pub(super) ping: u64,
+    pub(super) get: u64,
+    pub(super) set: u64,
+    pub(super) del: u64,
+    pub(super) exists: u64,
+    pub(super) expire: u64,
+    pub(super) persist: u64,
+    pub(super) ttl: u64,
+    pub(super) incr: u64,
+    pub(super) mget: u64,
+    pub(super) mset: u64,
+    pub(super) scan: u64,
+    pub(super) stats: u64,
+    pub(super) errors: u64,
+    pub(super) hits: u64,
+    pub(super) misses: u64,
+}
+
+/// What only the host can know; it sets the fields when they change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostGauges {
+    /// Connections that are open.
+    pub clients: u64,
+    /// Connections that were accepted since the start.
+    pub connections_total: u64,
+    /// Connections that were refused because there were too many.
+    pub connections_rejected: u64,
+    /// Memory held by connections' buffers, bytes. Counts towards [`Limits::memory_bytes_max`](super::Limits::memory_bytes_max).
+    pub connection_bytes: u64,
+    /// Resident memory of the process, bytes.
+    pub mem_rss_bytes: u64,
+    /// Requests that took longer than the slow log's threshold.
+    pub slow_requests: u64,
+}
+
+impl Engine {
+    pub(super) fn write_stats(&mut self, out: &mut Vec<u8>) -> Result<(), OutOfMemory> {
+        self.counters.stats += 1;
+        let counters = &self.counters;
+        let gauges = &self.gauges;
+        let log = &self.journal.log;
+        let numbers: &[(&str, u64)] = &[
+            ("uptime_ms", self.now.since(self.started)),
+            ("clients", gauges.clients),
+            ("connections_total", gauges.connections_total),
+            ("connections_rejected", gauges.connections_rejected),
+            ("keys", self.store.len() as u64),
+            ("keys_with_expiry", self.store.with_expiry() as u64),
+            ("expired_total", self.store.expired_total()),
+            ("evicted_total", 0),
+            ("cmd_ping", counters.ping),
+            ("cmd_get", counters.get),
+            ("cmd_set", counters.set),
+            ("cmd_del", counters.del),
+            ("cmd_exists", counters.exists),
+            ("cmd_expire", counters.expire),
+            ("cmd_persist", counters.persist),
+            ("cmd_ttl", counters.ttl),
+            ("cmd_incr", counters.incr),
+            ("cmd_mget", counters.mget),
+            ("cmd_mset", counters.mset),
+            ("cmd_scan", counters.scan),
+            ("cmd_stats", counters.stats),
+            ("errors_total", counters.errors),
+            ("get_hits", counters.hits),
+            ("get_misses", counters.misses),
+            ("slow_requests", gauges.slow_requests),
+            ("version_floor", self.store.floor().0),
+            ("lsn_last", log.last_lsn().0),
+            ("lsn_durable", log.durable_lsn().0),
+            ("wal_bytes", self.recovered_log_bytes.saturating_add(log.appended_bytes())),
+            ("wal_syncs", log.syncs()),
+            ("read_only", u64::from(log.read_only())),
+            ("mem_data_bytes", self.store.bytes() as u64),
+            ("mem_connection_bytes", gauges.connection_bytes),
+            ("mem_limit_bytes", self.options.limits.memory_bytes_max),
+            ("mem_rss_bytes", gauges.mem_rss_bytes),
+        ];
+        for &(name, value) in numbers {
+            reply::stat_number(out, name, value)?;
+        }
+        if let Some(segment) = log.active_segment() {
+            reply::stat_text(out, "wal_current", segment)?;
+        }
+        reply::end(out)
+    }
+}

@@ -1,0 +1,162 @@
+//! Replies to bytes. Every function appends one whole line or value to `out`, or, without memory, fails; what it has
+//! appended then is for the caller to cut off.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::error::ErrorCode;
+use crate::record::OutOfMemory;
+use crate::units::{Millis, Version};
+
+type Written = Result<(), OutOfMemory>;
+
+/// A `VALUE` line takes so much beside key and payload, at most.
+const VALUE_LINE_BYTES_MAX: usize = 96;
+
+#[inline]
+fn put(out: &mut Vec<u8>, bytes: &[u8]) -> Written {
+    out.try_reserve(bytes.len()).map_err(|_| OutOfMemory)?;
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+#[inline]
+fn put_integer(out: &mut Vec<u8>, integer: impl itoa::Integer) -> Written {
+    put(out, itoa::Buffer::new().format(integer).as_bytes())
+}
+
+/// `PONG`
+pub fn pong(out: &mut Vec<u8>) -> Written {
+    put(out, b"PONG\r\n")
+}
+
+/// `OK`
+pub fn ok(out: &mut Vec<u8>) -> Written {
+    put(out, b"OK\r\n")
+}
+
+/// `OK <version>`
+#[inline]
+pub fn ok_version(out: &mut Vec<u8>, version: Version) -> Written {
+    count(out, version.0)
+}
+
+/// `OK <count>`
+#[inline]
+pub fn count(out: &mut Vec<u8>, count: u64) -> Written {
+    put(out, b"OK ")?;
+    put_integer(out, count)?;
+    put(out, b"\r\n")
+}
+
+/// `VALUE <len> <version> <expiry>` and the payload.
+#[inline]
+pub fn value(out: &mut Vec<u8>, value: &[u8], version: Version, expiry: Option<Millis>) -> Written {
+    put_value(out, None, value, version, expiry)
+}
+
+/// `VALUE <key> <len> <version> <expiry>` and the payload: one of an `MGET`'s.
+pub fn item_found(out: &mut Vec<u8>, key: &[u8], value: &[u8], version: Version, expiry: Option<Millis>) -> Written {
+    put_value(out, Some(key), value, version, expiry)
+}
+
+#[inline]
+fn put_value(out: &mut Vec<u8>, key: Option<&[u8]>, value: &[u8], version: Version, expiry: Option<Millis>) -> Written {
+    out.try_reserve(VALUE_LINE_BYTES_MAX + key.map_or(0, <[u8]>::len) + value.len()).map_err(|_| OutOfMemory)?;
+    put(out, b"VALUE ")?;
+    if let Some(key) = key {
+        put(out, key)?;
+        put(out, b" ")?;
+    }
+    put_integer(out, value.len())?;
+    put(out, b" ")?;
+    put_integer(out, version.0)?;
+    match expiry {
+        None => put(out, b" -1\r\n")?,
+        Some(expiry) => {
+            put(out, b" ")?;
+            put_integer(out, expiry.0)?;
+            put(out, b"\r\n")?;
+        }
+    }
+    put(out, value)?;
+    put(out, b"\r\n")
+}
+
+/// `NOT_FOUND`
+pub fn not_found(out: &mut Vec<u8>) -> Written {
+    put(out, b"NOT_FOUND\r\n")
+}
+
+/// `NOT_FOUND <key>`: one of an `MGET`'s.
+pub fn item_missing(out: &mut Vec<u8>, key: &[u8]) -> Written {
+    put(out, b"NOT_FOUND ")?;
+    key_line(out, key)
+}
+
+/// `DELETED 1` or `DELETED 0`
+pub fn deleted(out: &mut Vec<u8>, deleted: bool) -> Written {
+    put(out, if deleted { b"DELETED 1\r\n" } else { b"DELETED 0\r\n" })
+}
+
+/// `EXISTS 1` or `EXISTS 0`
+pub fn exists(out: &mut Vec<u8>, exists: bool) -> Written {
+    put(out, if exists { b"EXISTS 1\r\n" } else { b"EXISTS 0\r\n" })
+}
+
+/// An integer.
+pub fn integer(out: &mut Vec<u8>, integer: i64) -> Written {
+    put_integer(out, integer)?;
+    put(out, b"\r\n")
+}
+
+/// `CURSOR <next>`
+pub fn cursor(out: &mut Vec<u8>, next: u64) -> Written {
+    put(out, b"CURSOR ")?;
+    put_integer(out, next)?;
+    put(out, b"\r\n")
+}
+
+/// A key on a line.
+pub fn key_line(out: &mut Vec<u8>, key: &[u8]) -> Written {
+    put(out, key)?;
+    put(out, b"\r\n")
+}
+
+/// `name=number`
+pub fn stat_number(out: &mut Vec<u8>, name: &str, number: u64) -> Written {
+    put(out, name.as_bytes())?;
+    put(out, b"=")?;
+    put_integer(out, number)?;
+    put(out, b"\r\n")
+}
+
+/// `name=text`
+pub fn stat_text(out: &mut Vec<u8>, name: &str, text: impl fmt::Display) -> Written {
+    write(out, format_args!("{name}={text}\r\n"))
+}
+
+/// `END`
+pub fn end(out: &mut Vec<u8>) -> Written {
+    put(out, b"END\r\n")
+}
+
+/// `BYE`
+pub fn bye(out: &mut Vec<u8>) -> Written {
+    put(out, b"BYE\r\n")
+}
+
+/// `ERR <CODE> <message>`
+pub fn error(out: &mut Vec<u8>, code: ErrorCode, message: impl fmt::Display) -> Written {
+    write(out, format_args!("ERR {code} {message}\r\n"))
+}
+
+fn write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) -> Written {
+    struct Out<'a>(&'a mut Vec<u8>);
+    impl fmt::Write for Out<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            put(self.0, text.as_bytes()).map_err(|OutOfMemory| fmt::Error)
+        }
+    }
+    fmt::Write::write_fmt(&mut Out(out), text).map_err(|fmt::Error| OutOfMemory)
+}

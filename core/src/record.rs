@@ -1,0 +1,224 @@
+//! The one encoding of an entry, shared by memory, log and snapshot.
+//!
+//! ```text
+//!  0        1            2|3         +1,2,4,8      +0,8
+//! ┌────────┬────────────┬───────────┬─────────────┬─────────┬─────────┐
+//! │ flags  │ key length │ version   │ expiry      │ key     │ value   │
+//! └────────┴────────────┴───────────┴─────────────┴─────────┴─────────┘
+//!  flags: bits 0–1 kind · 2 expiry is there · 3 key length has two bytes · 4–5 log₂ of the version's width · 6–7 zero
+//! ```
+//! Little-endian; every field in the fewest bytes that hold it. A value ends where the record ends: whoever stores
+//! records stores their length. Records state results, so that replaying them never reads a clock.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::units::{Millis, Version};
+
+/// The longest key that the format can hold, bytes.
+pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
+
+/// The longest value that the format can hold, bytes: 1 GiB.
+pub const VALUE_BYTES_MAX: usize = 1 << 30;
+
+/// The longest header: flags, key length, version, expiry.
+const HEADER_BYTES_MAX: usize = 1 + 2 + 8 + 8;
+
+/// Memory was not to be had. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+/// What a record says of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The key has this value, version and expiry.
+    Set = 0,
+    /// The key is gone, and no version up to this one will be given again.
+    Del = 1,
+    /// The key has this expiry, or none; value and version stay.
+    Expire = 2,
+    /// No key: a moment in time, carried by the frame that holds the record.
+    Mark = 3,
+}
+
+const KIND_MASK: u8 = 0b11;
+const HAS_EXPIRY: u8 = 1 << 2;
+const LONG_KEY: u8 = 1 << 3;
+const WIDTH_SHIFT: u8 = 4;
+const WIDTH_MASK: u8 = 0b11 << WIDTH_SHIFT;
+const UNUSED_MASK: u8 = 0b11 << 6;
+
+/// A record's parts, borrowed from its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// What it says.
+    pub kind: Kind,
+    /// Of which version.
+    pub version: Version,
+    /// Until when, `None` for ever.
+    pub expiry: Option<Millis>,
+    /// Of which key.
+    pub key: &'a [u8],
+    /// Empty unless the kind is [`Kind::Set`].
+    pub value: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// How many bytes [`Record::encode`] appends.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        let (_, header) = self.header();
+        header + self.key.len() + self.value.len()
+    }
+
+    /// Appends the record's bytes. The caller has reserved room; keys over [`KEY_BYTES_MAX`] were refused before.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let (header, len) = self.header();
+        out.extend_from_slice(header.get(..len).unwrap_or_default());
+        out.extend_from_slice(self.key);
+        out.extend_from_slice(self.value);
+    }
+
+    fn header(&self) -> ([u8; HEADER_BYTES_MAX], usize) {
+        let mut header = Header { bytes: [0; HEADER_BYTES_MAX], len: 1 };
+        let mut flags = self.kind as u8;
+        let [low, high] = u16::try_from(self.key.len()).unwrap_or(u16::MAX).to_le_bytes();
+        if high == 0 {
+            header.put(&[low]);
+        } else {
+            flags |= LONG_KEY;
+            header.put(&[low, high]);
+        }
+        let width_log2 = version_width_log2(self.version);
+        flags |= width_log2 << WIDTH_SHIFT;
+        header.put(self.version.0.to_le_bytes().get(..1 << width_log2).unwrap_or_default());
+        if let Some(expiry) = self.expiry {
+            flags |= HAS_EXPIRY;
+            header.put(&expiry.0.to_le_bytes());
+        }
+        header.bytes[0] = flags;
+        (header.bytes, header.len)
+    }
+
+    /// Takes a record apart, or `None` if the bytes are no record.
+    #[must_use]
+    #[inline]
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (&flags, rest) = bytes.split_first()?;
+        if flags & UNUSED_MASK != 0 {
+            return None;
+        }
+        let (key_len, rest) = if flags & LONG_KEY == 0 {
+            let (&len, rest) = rest.split_first()?;
+            (usize::from(len), rest)
+        } else {
+            let (len, rest) = rest.split_first_chunk()?;
+            (usize::from(u16::from_le_bytes(*len)), rest)
+        };
+        let (version, rest) = match (flags & WIDTH_MASK) >> WIDTH_SHIFT {
+            0 => rest.split_first().map(|(&v, rest)| (u64::from(v), rest)),
+            1 => rest.split_first_chunk().map(|(v, rest)| (u64::from(u16::from_le_bytes(*v)), rest)),
+            2 => rest.split_first_chunk().map(|(v, rest)| (u64::from(u32::from_le_bytes(*v)), rest)),
+            _ => rest.split_first_chunk().map(|(v, rest)| (u64::from_le_bytes(*v), rest)),
+        }?;
+        let (expiry, rest) = if flags & HAS_EXPIRY == 0 {
+            (None, rest)
+        } else {
+            let (expiry, rest) = rest.split_first_chunk()?;
+            (Some(Millis(u64::from_le_bytes(*expiry))), rest)
+        };
+        let (key, value) = rest.split_at_checked(key_len)?;
+        let kind = match flags & KIND_MASK {
+            0 => Kind::Set,
+            1 => Kind::Del,
+            2 => Kind::Expire,
+            _ => Kind::Mark,
+        };
+        let well_formed = match kind {
+            Kind::Set => !key.is_empty(),
+            Kind::Del => !key.is_empty() && value.is_empty() && expiry.is_none(),
+            Kind::Expire => !key.is_empty() && value.is_empty(),
+            Kind::Mark => rest.is_empty() && expiry.is_none(),
+        };
+        well_formed.then_some(Self { kind, version: Version(version), expiry, key, value })
+    }
+}
+
+struct Header {
+    bytes: [u8; HEADER_BYTES_MAX],
+    len: usize,
+}
+
+impl Header {
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(bytes);
+            self.len = end;
+        }
+    }
+}
+
+fn version_width_log2(version: Version) -> u8 {
+    match version.0 {
+        0..=0xFF => 0,
+        0x100..=0xFFFF => 1,
+        0x1_0000..=0xFFFF_FFFF => 2,
+        _ => 3,
+    }
+}
+
+/// A live key in memory: the bytes of its [`Kind::Set`] record in one allocation of exactly that size.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry(Box<[u8]>);
+
+impl Entry {
+    /// Allocates an entry.
+    ///
+    /// # Errors
+    /// The allocator refused.
+    pub fn new(record: &Record<'_>) -> Result<Self, OutOfMemory> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(record.encoded_len()).map_err(|_| OutOfMemory)?;
+        record.encode(&mut bytes);
+        Ok(Self(bytes.into_boxed_slice()))
+    }
+
+    /// Becomes `record` without allocating; `false`, and nothing changed, if it has another size.
+    #[must_use]
+    pub fn overwrite(&mut self, record: &Record<'_>) -> bool {
+        let (header, len) = record.header();
+        if len + record.key.len() + record.value.len() != self.0.len() {
+            return false;
+        }
+        let (head, rest) = self.0.split_at_mut(len);
+        let (key, value) = rest.split_at_mut(record.key.len());
+        head.copy_from_slice(header.get(..len).unwrap_or_default());
+        key.copy_from_slice(record.key);
+        value.copy_from_slice(record.value);
+        true
+    }
+
+    /// The entry's parts.
+    ///
+    /// # Panics
+    /// Never: an entry's bytes come from [`Record::encode`], with a key that is not empty.
+    #[must_use]
+    #[inline]
+    pub fn record(&self) -> Record<'_> {
+        Record::decode(&self.0).expect("an entry's bytes are a record: they were encoded by Entry::new")
+    }
+
+    /// The record's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether the key is gone at `now`.
+    #[must_use]
+    #[inline]
+    pub fn expired(&self, now: Millis) -> bool {
+        self.record().expiry.is_some_and(|expiry| expiry <= now)
+    }
+}

@@ -1,0 +1,131 @@
+//! What the engine asks of storage, and the traits that a host implements for it.
+//!
+//! The engine never waits: it hands out owned operations ([`crate::engine::Engine::poll_storage`]) and takes them
+//! back, done, later. At most one operation of each [kind](StorageOp) is under way, so a host needs two threads at most (appends
+//! must not wait for a sync), and may as well do each at once.
+//!
+//! # The contract
+//! - An operation that was reported done without error has happened; after a process's death all that was reported
+//!   done is there.
+//! - `sync` means: durable over a power cut, with everything that was appended to that segment before.
+//! - [`StorageOp::Start`] is atomic and durable: after a power cut the segment has its whole header, or isn't there.
+//! - An operation must not be tried again by the host after a failed sync: the kernel may have dropped the data and
+//!   marked the pages clean.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A segment's number: 1, 2, 3, … in the order in which the log was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentNumber(pub u64);
+
+impl SegmentNumber {
+    /// The number of the segment that follows.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for SegmentNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wal-{:08}.oswal", self.0)
+    }
+}
+
+/// One piece of work for storage. Owned: it can wait in a queue and cross threads.
+#[derive(Debug, PartialEq, Eq)]
+pub enum StorageOp {
+    /// Set `bytes` of space aside for the segment that will come next, so that appending to it can't meet a full disk.
+    /// It is not part of the log until started, and may be lost over a restart.
+    Reserve {
+        /// The segment that will be started.
+        segment: SegmentNumber,
+        /// How much space it needs in all.
+        bytes: u64,
+    },
+    /// Write `header` to the beginning of the reserved segment, make it durable, and give it its name, replacing a segment
+    /// of the same number if there is one (an empty one, of an earlier run).
+    Start {
+        /// The segment.
+        segment: SegmentNumber,
+        /// Its first bytes.
+        header: Vec<u8>,
+    },
+    /// Write `data` at `offset`. Space between the last append and this one reads as zeros.
+    Append {
+        /// The segment, which was started.
+        segment: SegmentNumber,
+        /// Where, in bytes from the segment's beginning.
+        offset: u64,
+        /// What.
+        data: Vec<u8>,
+        /// Not done before it is durable.
+        sync: bool,
+    },
+    /// Make everything durable that was appended to the segment before.
+    Sync {
+        /// The segment.
+        segment: SegmentNumber,
+        /// The segment is complete: first give back the space after this length.
+        trim_to: Option<u64>,
+    },
+}
+
+/// An operation that has ended; it comes back whole, so that its buffer serves again.
+#[derive(Debug)]
+pub struct StorageDone {
+    /// What was to be done.
+    pub op: StorageOp,
+    /// How it ended.
+    pub result: Result<(), StorageError>,
+}
+
+/// Why storage failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageError {
+    /// No space (or quota) left. Only harmless where space is reserved.
+    NoSpace,
+    /// Anything else, with the system's error number where there is one.
+    Io(Option<i32>),
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSpace => f.write_str("no space left on the device"),
+            Self::Io(Some(code)) => write!(f, "I/O error (system error {code})"),
+            Self::Io(None) => f.write_str("I/O error"),
+        }
+    }
+}
+
+impl core::error::Error for StorageError {}
+
+/// The log's storage while the engine runs.
+pub trait Storage {
+    /// Takes an operation. An implementation that does it at once returns it, done; otherwise it comes from
+    /// [`Storage::poll`] later.
+    fn submit(&mut self, op: StorageOp) -> Option<StorageDone>;
+
+    /// The next operation that has ended, if any. Never waits.
+    fn poll(&mut self) -> Option<StorageDone>;
+}
+
+/// The log's storage while it is recovered: plain calls that wait. Nobody else changes the log meanwhile.
+pub trait LogFiles {
+    /// All segments that have their name, in any order, each with its length in bytes.
+    fn segments(&mut self) -> Result<Vec<(SegmentNumber, u64)>, StorageError>;
+
+    /// Reads at `offset` into `buffer`; returns how many bytes, less than asked only at the segment's end.
+    fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError>;
+
+    /// Cuts a segment to `length` bytes, durably.
+    fn truncate(&mut self, segment: SegmentNumber, length: u64) -> Result<(), StorageError>;
+
+    /// Removes a segment, durably.
+    fn remove(&mut self, segment: SegmentNumber) -> Result<(), StorageError>;
+
+    /// Makes a segment durable as it is.
+    fn sync(&mut self, segment: SegmentNumber) -> Result<(), StorageError>;
+}

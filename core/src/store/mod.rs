@@ -1,0 +1,314 @@
+//! The data: keys with values, versions and expiries, and what they cost in memory.
+//!
+//! Every change here is one that the log has recorded or is about to; the store decides nothing about commands and knows
+//! neither protocol nor log. Nothing it does takes longer than the keys that it is given: see [`index`] and [`deadlines`] (private).
+
+mod deadlines;
+mod index;
+
+pub use index::Hash;
+use index::{CURSOR_END, Index};
+
+use crate::record::{Entry, Kind, OutOfMemory, Record};
+use crate::units::{Millis, Version};
+use deadlines::Deadlines;
+
+/// What an allocation costs beside its bytes, on average, in the accounting: the allocator's header and rounding.
+const ALLOCATION_OVERHEAD_BYTES: usize = 16;
+
+/// What is known of a key at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    /// It is there.
+    Live(Record<'a>),
+    /// It has reached its expiry: it is gone, but its memory is still held.
+    Expired(Record<'a>),
+    /// It is not there.
+    Absent,
+}
+
+impl<'a> Lookup<'a> {
+    /// The record of a key that is there.
+    #[must_use]
+    pub fn live(&self) -> Option<Record<'a>> {
+        match *self {
+            Lookup::Live(record) => Some(record),
+            Lookup::Expired(_) | Lookup::Absent => None,
+        }
+    }
+
+    /// The record of a key that has expired.
+    #[must_use]
+    pub fn expired(&self) -> Option<Record<'a>> {
+        match *self {
+            Lookup::Expired(record) => Some(record),
+            Lookup::Live(_) | Lookup::Absent => None,
+        }
+    }
+
+    /// How much memory it takes to put `record` in this one's place, bytes; the growth of tables comes on top.
+    #[must_use]
+    pub fn growth(&self, record: &Record<'_>) -> usize {
+        match self {
+            Lookup::Live(held) | Lookup::Expired(held) => record.encoded_len().saturating_sub(held.encoded_len()),
+            Lookup::Absent => record.encoded_len() + ALLOCATION_OVERHEAD_BYTES,
+        }
+    }
+}
+
+/// All keys.
+#[derive(Debug)]
+pub struct Store {
+    index: Index,
+    deadlines: Deadlines,
+    floor: Version,
+    entry_bytes: usize,
+    with_expiry: usize,
+    expired_total: u64,
+}
+
+impl Store {
+    /// An empty store. `hash_key` must be random where keys come from people who may wish us ill.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new(hash_key: [u8; 16]) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            index: Index::new(hash_key)?,
+            deadlines: Deadlines::new(),
+            floor: Version::NONE,
+            entry_bytes: 0,
+            with_expiry: 0,
+            expired_total: 0,
+        })
+    }
+
+    /// The keyed hash of a key; other calls take it, so that it is computed once.
+    #[must_use]
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> Hash {
+        self.index.hash(key)
+    }
+
+    /// How many keys are held, those included that have expired and weren't swept yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether no key is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many keys have an expiry.
+    #[must_use]
+    pub fn with_expiry(&self) -> usize {
+        self.with_expiry
+    }
+
+    /// How many keys have been removed because their time had come.
+    #[must_use]
+    pub fn expired_total(&self) -> u64 {
+        self.expired_total
+    }
+
+    /// Memory held, bytes: entries, index and deadlines.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.entry_bytes + self.index.bytes() + self.deadlines.bytes()
+    }
+
+    /// The highest version that a removed key had: a new key starts above it.
+    #[must_use]
+    pub fn floor(&self) -> Version {
+        self.floor
+    }
+
+    /// Raises the floor to `version` if it is lower.
+    pub fn raise_floor(&mut self, version: Version) {
+        self.floor = self.floor.max(version);
+    }
+
+    /// What is known of a key at `now`.
+    #[must_use]
+    #[inline]
+    pub fn lookup(&self, hash: Hash, key: &[u8], now: Millis) -> Lookup<'_> {
+        match self.index.find(hash, key).map(Entry::record) {
+            None => Lookup::Absent,
+            Some(record) if record.expiry.is_some_and(|expiry| expiry <= now) => Lookup::Expired(record),
+            Some(record) => Lookup::Live(record),
+        }
+    }
+
+    /// The version that the next value of a key gets; `None` when the 64-bit range is used up.
+    #[must_use]
+    pub fn next_version(&self, found: &Lookup<'_>) -> Option<Version> {
+        match found {
+            Lookup::Live(record) => record.version.next(),
+            Lookup::Expired(record) => self.floor.max(record.version).next(),
+            Lookup::Absent => self.floor.next(),
+        }
+    }
+
+    /// Makes a key what a [`Kind::Set`] record says.
+    ///
+    /// # Errors
+    /// No memory; nothing has changed.
+    pub fn put(&mut self, hash: Hash, record: &Record<'_>) -> Result<(), OutOfMemory> {
+        self.schedule(hash, record)?;
+        if let Some(old) = self.index.find_mut(hash, record.key) {
+            let old_expiry = old.record().expiry;
+            if old.overwrite(record) {
+                self.count_expiry(old_expiry, record.expiry);
+                return Ok(());
+            }
+        }
+        let entry = Entry::new(record)?;
+        self.replace(hash, entry).map(drop)
+    }
+
+    /// As [`Store::put`], but gives back what was there before, for [`Store::restore`].
+    ///
+    /// # Errors
+    /// No memory; nothing has changed.
+    pub fn exchange(&mut self, hash: Hash, record: &Record<'_>) -> Result<Option<Entry>, OutOfMemory> {
+        self.schedule(hash, record)?;
+        let entry = Entry::new(record)?;
+        self.replace(hash, entry)
+    }
+
+    /// Takes back an [`Store::exchange`].
+    pub fn restore(&mut self, hash: Hash, key: &[u8], before: Option<Entry>) {
+        match before {
+            // The key is there, so replacing needs no room.
+            Some(entry) => drop(self.replace(hash, entry)),
+            None => drop(self.take(hash, key)),
+        }
+    }
+
+    fn replace(&mut self, hash: Hash, entry: Entry) -> Result<Option<Entry>, OutOfMemory> {
+        let (cost, expiry) = (cost(&entry), entry.record().expiry);
+        let old = match self.index.find_mut(hash, entry.record().key) {
+            Some(slot) => Some(core::mem::replace(slot, entry)),
+            None => {
+                self.index.insert(hash, entry).map_err(|(_, error)| error)?;
+                None
+            }
+        };
+        self.entry_bytes += cost;
+        self.entry_bytes -= old.as_ref().map_or(0, crate::store::cost);
+        self.count_expiry(old.as_ref().and_then(|old| old.record().expiry), expiry);
+        Ok(old)
+    }
+
+    fn count_expiry(&mut self, old: Option<Millis>, new: Option<Millis>) {
+        self.with_expiry = self.with_expiry + usize::from(new.is_some()) - usize::from(old.is_some());
+    }
+
+    /// Every key with an expiry has a deadline no later than it; one that has one already needs no other.
+    fn schedule(&mut self, hash: Hash, record: &Record<'_>) -> Result<(), OutOfMemory> {
+        let Some(expiry) = record.expiry else { return Ok(()) };
+        let before = self.index.find(hash, record.key).and_then(|old| old.record().expiry);
+        if before.is_none_or(|before| expiry < before) {
+            self.deadlines.push(expiry, hash.0)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a key another expiry, or none. Does nothing if the key isn't there.
+    ///
+    /// # Errors
+    /// No memory; nothing has changed.
+    pub fn set_expiry(&mut self, hash: Hash, key: &[u8], expiry: Option<Millis>) -> Result<(), OutOfMemory> {
+        let Some(old) = self.index.find(hash, key) else { return Ok(()) };
+        let old = old.record();
+        let entry = Entry::new(&Record { expiry, ..old })?;
+        let before = old.expiry;
+        if let Some(expiry) = expiry
+            && before.is_none_or(|before| expiry < before)
+        {
+            self.deadlines.push(expiry, hash.0)?;
+        }
+        self.replace(hash, entry).map(drop)
+    }
+
+    /// Removes a key; the floor rises to its version. Returns whether it was there.
+    pub fn remove(&mut self, hash: Hash, key: &[u8]) -> bool {
+        let Some(entry) = self.take(hash, key) else { return false };
+        self.raise_floor(entry.record().version);
+        true
+    }
+
+    fn take(&mut self, hash: Hash, key: &[u8]) -> Option<Entry> {
+        let entry = self.index.remove(hash, key)?;
+        self.entry_bytes -= cost(&entry);
+        self.count_expiry(entry.record().expiry, None);
+        Some(entry)
+    }
+
+    /// Notes that an expired key was found and replaced, or is about to be removed.
+    pub fn count_expired(&mut self) {
+        self.expired_total += 1;
+    }
+
+    /// Removes keys that have expired at `now`. Looks at `steps` deadlines at most; returns how many keys it removed, and
+    /// whether steps were left over (then nothing more is due).
+    pub fn sweep(&mut self, now: Millis, mut steps: usize) -> (usize, bool) {
+        let before = self.expired_total;
+        while let Some((hash, _)) = self.deadlines.pop(now, &mut steps) {
+            self.sweep_one(Hash(hash), now);
+        }
+        (usize::try_from(self.expired_total - before).unwrap_or(usize::MAX), steps > 0)
+    }
+
+    fn sweep_one(&mut self, hash: Hash, now: Millis) {
+        if let Some(entry) = self.index.remove_by_hash(hash, |entry| entry.expired(now)) {
+            self.entry_bytes -= cost(&entry);
+            self.count_expiry(entry.record().expiry, None);
+            self.raise_floor(entry.record().version);
+            self.expired_total += 1;
+        } else if let Some(later) =
+            self.index.find_by_hash(hash, |entry| entry.record().expiry.is_some()).and_then(|entry| entry.record().expiry)
+        {
+            // The deadline was moved since. Without memory for it the key is found expired when it is next asked for.
+            let _ = self.deadlines.push(later, hash.0);
+        }
+    }
+
+    /// No key expires before this; `None`: none has an expiry.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Millis> {
+        self.deadlines.next_due()
+    }
+
+    /// Visits the keys at a cursor (0 at first) and returns the next cursor, or `None` at the end. A key that is there
+    /// throughout is visited at least once, however the store grows meanwhile. A call visits some hundred keys at most.
+    pub fn walk<'a>(&'a self, cursor: u64, mut visit: impl FnMut(Record<'a>)) -> Option<u64> {
+        let next = self.index.walk(cursor, |entry| visit(entry.record()));
+        (next < CURSOR_END).then_some(next)
+    }
+
+    /// Applies a record from the log.
+    ///
+    /// # Errors
+    /// No memory; the record is not applied.
+    pub fn replay(&mut self, record: &Record<'_>) -> Result<(), OutOfMemory> {
+        let hash = self.hash(record.key);
+        match record.kind {
+            Kind::Set => self.put(hash, record)?,
+            Kind::Del => {
+                self.remove(hash, record.key);
+                self.raise_floor(record.version);
+            }
+            Kind::Expire => self.set_expiry(hash, record.key, record.expiry)?,
+            Kind::Mark => {}
+        }
+        Ok(())
+    }
+}
+
+fn cost(entry: &Entry) -> usize {
+    entry.bytes().len() + ALLOCATION_OVERHEAD_BYTES
+}

@@ -1,0 +1,181 @@
+//! A frame: one group commit, with everything that is needed to judge it.
+//!
+//! | offset | bytes | field |
+//! | ---: | ---: | --- |
+//! | 0 | 4 | magic `OSF1` |
+//! | 4 | 1 | type: 1 DATA, 2 SEAL |
+//! | 5 | 3 | zero |
+//! | 8 | 4 | payload length, bytes |
+//! | 12 | 4 | record count (0 in a SEAL) |
+//! | 16 | 8 | LSN of the first record |
+//! | 24 | 8 | durable LSN when it was written |
+//! | 32 | 8 | time high-water, Unix ms |
+//! | 40 | 8 | version floor |
+//! | 48 | 4 | checksum of the frame before |
+//! | 52 | 4 | CRC-32C of the salt and the payload |
+//! | 56 | 4 | CRC-32C of the salt and bytes 0–55: the frame's checksum |
+//! | 60 | 4 | zero |
+//! | 64 | | payload: records, each behind its length (4 bytes) |
+//!
+//! A frame begins at a multiple of 8, after a sync at the next multiple of 512; the space between is zero. The length is
+//! only believed when the header's own checksum matches, and the salt keeps clients from storing something that looks like a frame.
+
+use super::segment::Fields;
+use crate::checksum::Checksum;
+use crate::record::Record;
+use crate::units::{Lsn, Millis, Version};
+
+/// How long a frame's header is.
+pub const FRAME_HEADER_BYTES: usize = 64;
+
+/// How much stands before each record: its length.
+pub const RECORD_LENGTH_BYTES: usize = 4;
+
+/// Frames begin at multiples of so many bytes.
+pub const FRAME_ALIGN: usize = 8;
+
+/// The first bytes of every frame.
+pub const FRAME_MAGIC: [u8; 4] = *b"OSF1";
+
+const CHECKED_BYTES: usize = 56;
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameType {
+    /// Carries records.
+    Data = 1,
+    /// Ends a segment: nothing follows in it.
+    Seal = 2,
+}
+
+/// What a frame says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// What it is for.
+    pub kind: FrameType,
+    /// How long its payload is, bytes.
+    pub payload_len: u32,
+    /// How many records are in it.
+    pub records: u32,
+    /// The LSN of the first of them (of the next one to come, where there are none).
+    pub first_lsn: Lsn,
+    /// Everything up to here was durable when the frame was written.
+    pub durable: Lsn,
+    /// No earlier than any time that the engine had acted on.
+    pub time: Millis,
+    /// The version floor.
+    pub floor: Version,
+    /// The checksum of the frame before.
+    pub previous: u32,
+    /// The checksum of salt and payload.
+    pub payload_crc: u32,
+    /// The frame's own checksum.
+    pub crc: u32,
+}
+
+impl FrameHeader {
+    /// The LSN of the first record after this frame.
+    #[must_use]
+    pub fn next_lsn(&self) -> Lsn {
+        Lsn(self.first_lsn.0.saturating_add(u64::from(self.records)))
+    }
+
+    /// How long the frame is with its payload, bytes.
+    #[must_use]
+    pub fn frame_len(&self) -> u64 {
+        FRAME_HEADER_BYTES as u64 + u64::from(self.payload_len)
+    }
+
+    /// Fills in both checksums and returns the header's bytes.
+    #[must_use]
+    pub fn seal(&mut self, salt: u64, payload: &[u8], checksum: Checksum) -> [u8; FRAME_HEADER_BYTES] {
+        let salted = checksum(0, &salt.to_le_bytes());
+        self.payload_crc = checksum(salted, payload);
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        let mut at = 0;
+        let mut put = |field: &[u8]| {
+            if let Some(room) = bytes.get_mut(at..at + field.len()) {
+                room.copy_from_slice(field);
+            }
+            at += field.len();
+        };
+        put(&FRAME_MAGIC);
+        put(&[self.kind as u8, 0, 0, 0]);
+        put(&self.payload_len.to_le_bytes());
+        put(&self.records.to_le_bytes());
+        put(&self.first_lsn.0.to_le_bytes());
+        put(&self.durable.0.to_le_bytes());
+        put(&self.time.0.to_le_bytes());
+        put(&self.floor.0.to_le_bytes());
+        put(&self.previous.to_le_bytes());
+        put(&self.payload_crc.to_le_bytes());
+        let (covered, rest) = bytes.split_at_mut(CHECKED_BYTES);
+        self.crc = checksum(salted, covered);
+        let (crc, _) = rest.split_at_mut(4);
+        crc.copy_from_slice(&self.crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a header; `None` if the bytes are none, or not one of this salt.
+    #[must_use]
+    pub fn decode(bytes: &[u8], salt: u64, checksum: Checksum) -> Option<Self> {
+        let bytes = bytes.first_chunk::<FRAME_HEADER_BYTES>()?;
+        let mut fields = Fields(bytes);
+        if fields.take() != FRAME_MAGIC {
+            return None;
+        }
+        let kind = match fields.take() {
+            [1, 0, 0, 0] => FrameType::Data,
+            [2, 0, 0, 0] => FrameType::Seal,
+            _ => return None,
+        };
+        let header = Self {
+            kind,
+            payload_len: fields.u32(),
+            records: fields.u32(),
+            first_lsn: Lsn(fields.u64()),
+            durable: Lsn(fields.u64()),
+            time: Millis(fields.u64()),
+            floor: Version(fields.u64()),
+            previous: fields.u32(),
+            payload_crc: fields.u32(),
+            crc: fields.u32(),
+        };
+        let (covered, _) = bytes.split_at(CHECKED_BYTES);
+        let salted = checksum(0, &salt.to_le_bytes());
+        (checksum(salted, covered) == header.crc && fields.u32() == 0).then_some(header)
+    }
+
+    /// Whether `payload` is this frame's.
+    #[must_use]
+    pub fn matches(&self, payload: &[u8], salt: u64, checksum: Checksum) -> bool {
+        payload.len() as u64 == u64::from(self.payload_len) && checksum(checksum(0, &salt.to_le_bytes()), payload) == self.payload_crc
+    }
+}
+
+/// The records of a payload, in order; ends with an `Err` where the payload is out of form.
+#[derive(Clone, Debug)]
+pub struct Records<'a>(pub &'a [u8]);
+
+/// A frame's checksum matches, but its payload is not a sequence of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedRecord;
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, MalformedRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let record = self.0.split_first_chunk::<RECORD_LENGTH_BYTES>().and_then(|(len, rest)| {
+            let (record, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            self.0 = rest;
+            Record::decode(record)
+        });
+        if record.is_none() {
+            self.0 = &[];
+        }
+        Some(record.ok_or(MalformedRecord))
+    }
+}

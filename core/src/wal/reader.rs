@@ -1,0 +1,186 @@
+//! Walks the frames of one segment, and looks behind the first bad one for what speaks against a torn tail.
+
+use alloc::vec::Vec;
+
+use super::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameType};
+use super::segment::HEADER_BYTES;
+use super::{SECTOR_BYTES, align_up};
+use crate::checksum::Checksum;
+use crate::storage::{LogFiles, SegmentNumber, StorageError};
+use crate::units::Lsn;
+
+/// How much is read at once, bytes.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Why a segment can't be read any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// Storage failed.
+    Storage(StorageError),
+    /// No memory for a frame.
+    OutOfMemory,
+}
+
+impl From<StorageError> for ReadError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// Where a log has been read up to: what the next frame must continue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The LSN that comes next.
+    pub next_lsn: Lsn,
+    /// The last frame's checksum.
+    pub chain: u32,
+}
+
+/// What stands behind the last good frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remainder {
+    /// The highest durable LSN that any frame there names.
+    pub claimed: Lsn,
+    /// How many bytes up to the last one that isn't zero.
+    pub bytes: u64,
+}
+
+/// A frame that continues the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// What it says of itself.
+    pub header: FrameHeader,
+    /// Where in the segment it stands.
+    pub offset: u64,
+    /// Its records.
+    pub payload: &'a [u8],
+}
+
+/// Reads one segment from its first frame on.
+#[derive(Debug)]
+pub struct SegmentReader {
+    segment: SegmentNumber,
+    length: u64,
+    salt: u64,
+    checksum: Checksum,
+    /// Behind the last good frame.
+    end: u64,
+    sealed: bool,
+    buffer: Vec<u8>,
+    buffer_offset: u64,
+}
+
+impl SegmentReader {
+    /// A reader of a segment that is `length` bytes long.
+    #[must_use]
+    pub fn new(segment: SegmentNumber, length: u64, salt: u64, checksum: Checksum) -> Self {
+        Self { segment, length, salt, checksum, end: HEADER_BYTES, sealed: false, buffer: Vec::new(), buffer_offset: 0 }
+    }
+
+    /// Behind the last good frame: where the next would begin, and where a torn tail is cut.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether the last good frame was a SEAL.
+    #[must_use]
+    pub fn sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// The next frame that continues `tail`; `tail` moves on. `None` where there is none.
+    ///
+    /// # Errors
+    /// Storage, or memory for the frame.
+    pub fn next(&mut self, files: &mut impl LogFiles, tail: &mut Tail) -> Result<Option<Frame<'_>>, ReadError> {
+        if self.sealed {
+            return Ok(None);
+        }
+        let adjacent = align_up(self.end, FRAME_ALIGN as u64);
+        let fresh = align_up(self.end, SECTOR_BYTES);
+        let mut found = None;
+        for offset in [adjacent, fresh] {
+            if let Some(header) = self.frame_at(files, offset, *tail)? {
+                found = Some((header, offset));
+                break;
+            }
+        }
+        let Some((header, offset)) = found else { return Ok(None) };
+        self.end = offset + header.frame_len();
+        self.sealed = header.kind == FrameType::Seal;
+        *tail = Tail { next_lsn: header.next_lsn(), chain: header.crc };
+        let payload = self.buffered(offset, header.frame_len()).and_then(|frame| frame.get(FRAME_HEADER_BYTES..)).unwrap_or_default();
+        Ok(Some(Frame { header, offset, payload }))
+    }
+
+    /// The header of a whole, right frame at `offset` that continues `tail`; its bytes are in the buffer then.
+    fn frame_at(&mut self, files: &mut impl LogFiles, offset: u64, tail: Tail) -> Result<Option<FrameHeader>, ReadError> {
+        let (salt, checksum) = (self.salt, self.checksum);
+        let Some(header) =
+            self.fetch(files, offset, FRAME_HEADER_BYTES as u64)?.and_then(|bytes| FrameHeader::decode(bytes, salt, checksum))
+        else {
+            return Ok(None);
+        };
+        if header.previous != tail.chain || header.first_lsn != tail.next_lsn {
+            return Ok(None);
+        }
+        let Some(frame) = self.fetch(files, offset, header.frame_len())? else { return Ok(None) };
+        let payload = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+        Ok(header.matches(payload, salt, checksum).then_some(header))
+    }
+
+    /// Looks at everything from `from` on: for frames that name something durable, and for the last byte that isn't zero.
+    ///
+    /// # Errors
+    /// Storage, or memory.
+    pub fn remainder(&mut self, files: &mut impl LogFiles, from: u64) -> Result<Remainder, ReadError> {
+        let mut found = Remainder::default();
+        let (salt, checksum) = (self.salt, self.checksum);
+        let mut offset = align_up(from, FRAME_ALIGN as u64);
+        let begin = offset;
+        while offset < self.length {
+            // Chunks overlap by a header, so that none is missed between two of them.
+            let len = (self.length - offset).min((CHUNK_BYTES + FRAME_HEADER_BYTES) as u64);
+            let Some(chunk) = self.fetch(files, offset, len)? else { break };
+            if let Some(last) = chunk.iter().rposition(|&byte| byte != 0) {
+                found.bytes = offset - begin + last as u64 + 1;
+            }
+            let mut rest = chunk;
+            while rest.len() >= FRAME_HEADER_BYTES {
+                if rest.starts_with(&FRAME_MAGIC)
+                    && let Some(header) = FrameHeader::decode(rest, salt, checksum)
+                {
+                    found.claimed = found.claimed.max(header.durable);
+                }
+                rest = rest.get(FRAME_ALIGN..).unwrap_or_default();
+            }
+            offset += CHUNK_BYTES as u64;
+        }
+        Ok(found)
+    }
+
+    /// `len` bytes at `offset`, read if they aren't there yet; `None` where the segment is shorter.
+    fn fetch(&mut self, files: &mut impl LogFiles, offset: u64, len: u64) -> Result<Option<&[u8]>, ReadError> {
+        if offset.checked_add(len).is_none_or(|end| end > self.length) {
+            return Ok(None);
+        }
+        if self.buffered(offset, len).is_none() {
+            let ahead = (self.length - offset).min(CHUNK_BYTES as u64);
+            let want = usize::try_from(len.max(ahead)).map_err(|_| ReadError::OutOfMemory)?;
+            self.buffer.clear();
+            self.buffer.try_reserve(want).map_err(|_| ReadError::OutOfMemory)?;
+            self.buffer.resize(want, 0);
+            self.buffer_offset = offset;
+            let read = files.read(self.segment, offset, &mut self.buffer)?;
+            self.buffer.truncate(read);
+        }
+        Ok(self.buffered(offset, len))
+    }
+
+    fn buffered(&self, offset: u64, len: u64) -> Option<&[u8]> {
+        let from = usize::try_from(offset.checked_sub(self.buffer_offset)?).ok()?;
+        let to = from.checked_add(usize::try_from(len).ok()?)?;
+        self.buffer.get(from..to)
+    }
+}

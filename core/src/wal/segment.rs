@@ -1,0 +1,183 @@
+//! A segment's header: which database and run it belongs to, and how it continues the segment before.
+//!
+//! | offset | bytes | field |
+//! | ---: | ---: | --- |
+//! | 0 | 8 | magic `OSPREYWL` |
+//! | 8 | 4 | format number, 1 |
+//! | 12 | 4 | sector size, 512 |
+//! | 16 | 16 | database id |
+//! | 32 | 8 | epoch: the run of the server that wrote it, from 1 |
+//! | 40 | 8 | salt: random, the same for a whole epoch |
+//! | 48 | 8 | segment number |
+//! | 56 | 8 | first LSN |
+//! | 64 | 8 | durable LSN when it was written |
+//! | 72 | 8 | time high-water, Unix ms |
+//! | 80 | 8 | version floor |
+//! | 88 | 4 | checksum of the last frame of the segment before (0 for the first segment) |
+//! | 92 | 4 | CRC-32C of bytes 0–91 |
+//!
+//! The rest of the first 4096 bytes is zero, so that no frame shares a sector, of whatever size, with the header.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::SECTOR_BYTES;
+use crate::checksum::Checksum;
+use crate::record::OutOfMemory;
+use crate::storage::SegmentNumber;
+use crate::units::{Lsn, Millis, Version};
+
+/// Where the first frame begins.
+pub const HEADER_BYTES: u64 = 4096;
+
+/// The format that this crate writes, and the only one that it reads.
+pub const FORMAT: u32 = 1;
+
+/// How much of the header carries something.
+pub const HEADER_USED_BYTES: usize = 96;
+
+#[expect(clippy::cast_possible_truncation, reason = "512")]
+const SECTOR: u32 = SECTOR_BYTES as u32;
+
+const MAGIC: [u8; 8] = *b"OSPREYWL";
+
+/// A random number that tells databases apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseId(pub [u8; 16]);
+
+impl fmt::Display for DatabaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What a segment says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// The database that it belongs to.
+    pub database: DatabaseId,
+    /// Counts the runs of a server over the database: each recovery begins a new one.
+    pub epoch: u64,
+    /// Enters every checksum of the epoch's frames, so that bytes which a client stored can't pass for a frame.
+    pub salt: u64,
+    /// Its place in the log.
+    pub number: SegmentNumber,
+    /// The LSN of the first record in it.
+    pub first_lsn: Lsn,
+    /// Everything up to here was durable before this segment was started.
+    pub durable: Lsn,
+    /// No earlier than any time that the engine had acted on.
+    pub time: Millis,
+    /// The version floor.
+    pub floor: Version,
+    /// The chain up to here: the checksum of the frame before the first.
+    pub chain: u32,
+}
+
+/// Why a header can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderError {
+    /// Too short, or not a segment at all.
+    NotASegment,
+    /// Written by another version of Osprey: its format number.
+    Format(u32),
+    /// A sector size that this version doesn't know.
+    Sector(u32),
+    /// The checksum doesn't match: damaged.
+    Checksum,
+}
+
+impl fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotASegment => f.write_str("it does not begin with a segment header"),
+            Self::Format(found) => write!(f, "its format is {found}, this version reads format {FORMAT}"),
+            Self::Sector(found) => write!(f, "its sector size is {found}, this version knows {SECTOR_BYTES}"),
+            Self::Checksum => f.write_str("the checksum of its header does not match"),
+        }
+    }
+}
+
+impl SegmentHeader {
+    /// The header's bytes, [`HEADER_BYTES`] of them.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn encode(&self, checksum: Checksum) -> Result<Vec<u8>, OutOfMemory> {
+        let mut out = Vec::new();
+        let len = usize::try_from(HEADER_BYTES).map_err(|_| OutOfMemory)?;
+        out.try_reserve_exact(len).map_err(|_| OutOfMemory)?;
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&SECTOR.to_le_bytes());
+        out.extend_from_slice(&self.database.0);
+        out.extend_from_slice(&self.epoch.to_le_bytes());
+        out.extend_from_slice(&self.salt.to_le_bytes());
+        out.extend_from_slice(&self.number.0.to_le_bytes());
+        out.extend_from_slice(&self.first_lsn.0.to_le_bytes());
+        out.extend_from_slice(&self.durable.0.to_le_bytes());
+        out.extend_from_slice(&self.time.0.to_le_bytes());
+        out.extend_from_slice(&self.floor.0.to_le_bytes());
+        out.extend_from_slice(&self.chain.to_le_bytes());
+        let crc = checksum(0, &out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        debug_assert_eq!(out.len(), HEADER_USED_BYTES);
+        out.resize(len, 0);
+        Ok(out)
+    }
+
+    /// Reads a header from a segment's first bytes.
+    ///
+    /// # Errors
+    /// See [`HeaderError`]; the format number is looked at before the checksum, which another format may keep elsewhere.
+    pub fn decode(bytes: &[u8], checksum: Checksum) -> Result<Self, HeaderError> {
+        let bytes = bytes.first_chunk::<HEADER_USED_BYTES>().ok_or(HeaderError::NotASegment)?;
+        let mut fields = Fields(bytes);
+        if fields.take::<8>() != MAGIC {
+            return Err(HeaderError::NotASegment);
+        }
+        let format = fields.u32();
+        if format != FORMAT {
+            return Err(HeaderError::Format(format));
+        }
+        let sector = fields.u32();
+        let header = Self {
+            database: DatabaseId(fields.take()),
+            epoch: fields.u64(),
+            salt: fields.u64(),
+            number: SegmentNumber(fields.u64()),
+            first_lsn: Lsn(fields.u64()),
+            durable: Lsn(fields.u64()),
+            time: Millis(fields.u64()),
+            floor: Version(fields.u64()),
+            chain: fields.u32(),
+        };
+        let (covered, _) = bytes.split_at(HEADER_USED_BYTES - 4);
+        if checksum(0, covered) != fields.u32() {
+            return Err(HeaderError::Checksum);
+        }
+        if sector != SECTOR {
+            return Err(HeaderError::Sector(sector));
+        }
+        Ok(header)
+    }
+}
+
+/// Takes little-endian fields from the front of bytes; zeros where they end, which no caller reaches.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl Fields<'_> {
+    pub(super) fn take<const N: usize>(&mut self) -> [u8; N] {
+        let Some((field, rest)) = self.0.split_first_chunk::<N>() else { return [0; N] };
+        self.0 = rest;
+        *field
+    }
+
+    pub(super) fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take())
+    }
+
+    pub(super) fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
+    }
+}
