@@ -141,7 +141,7 @@ pub struct Recovered {
 pub fn recover(files: &mut impl LogFiles, store: &mut Store, checksum: Checksum) -> Result<Recovered, RecoveryError> {
     let mut segments = files.segments().map_err(|error| RecoveryError::Storage(None, error))?;
     segments.sort_unstable();
-    let mut log = Log { files, store, checksum, segments: Vec::new(), time: Millis(0), report: Report::default() };
+    let mut log = Log { files, store, checksum, segments: Vec::new(), time: Millis(0), cut_at: None, report: Report::default() };
     log.segments.try_reserve(segments.len()).map_err(|_| RecoveryError::OutOfMemory)?;
     for (number, length) in segments {
         log.open(number, length)?;
@@ -160,6 +160,7 @@ struct Log<'a, F> {
     checksum: Checksum,
     segments: Vec<Segment>,
     time: Millis,
+    cut_at: Option<(SegmentNumber, u64)>,
     report: Report,
 }
 
@@ -254,6 +255,7 @@ impl<F: LogFiles> Log<'_, F> {
     fn judge_tail(&mut self, at: usize, mut reader: SegmentReader, tail: Tail) -> Result<(), RecoveryError> {
         let (_, rest) = self.segments.split_at(at);
         let Some((Segment { header, .. }, later)) = rest.split_first() else { return Ok(()) };
+        let header_number = header.number;
         let end = reader.end();
         let remainder = reader.remainder(self.files, end).map_err(|error| read_error(header.number, error))?;
         let mut claimed = remainder.claimed;
@@ -279,7 +281,10 @@ impl<F: LogFiles> Log<'_, F> {
         }
         let segments_removed = later.len() as u64;
         if bytes > 0 || segments_removed > 0 {
-            self.report.torn = Some(TornTail { segment: header.number, offset: end, bytes, segments_removed });
+            self.report.torn = Some(TornTail { segment: header_number, offset: end, bytes, segments_removed });
+        }
+        if self.segments.get(at).is_some_and(|segment| segment.length > end) {
+            self.cut_at = Some((header_number, end));
         }
         Ok(())
     }
@@ -292,8 +297,9 @@ impl<F: LogFiles> Log<'_, F> {
             let number = last.header.number;
             self.files.remove(number).map_err(|error| RecoveryError::Storage(Some(number), error))?;
         }
-        if let Some(torn) = self.report.torn {
-            self.files.truncate(torn.segment, torn.offset).map_err(|error| RecoveryError::Storage(Some(torn.segment), error))?;
+        // Also where nothing was torn: space that was set aside for the segment isn't needed any more.
+        if let Some((number, length)) = self.cut_at {
+            self.files.truncate(number, length).map_err(|error| RecoveryError::Storage(Some(number), error))?;
         }
         let epoch = self.segments.last().map_or(0, |last| last.header.epoch);
         for segment in self.segments.iter().filter(|segment| segment.header.epoch == epoch) {

@@ -1,1 +1,11 @@
-//! Osprey, the server.
+//! Osprey, the server: the hosted runtime around [`osprey_core`].
+//!
+//! ```text
+//!   main ──▶ server ──▶ dataplane ──▶ osprey_core::engine
+//!               │            └──────▶ storage (files)
+//!               └─▶ signals
+//! ```
+
+pub mod clock;
+pub mod server;
+pub mod storage;

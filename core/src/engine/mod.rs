@@ -239,6 +239,12 @@ impl Engine {
         self.journal.log.durable_lsn()
     }
 
+    /// Whether the log's first segment is still being prepared: until then writes wait.
+    #[must_use]
+    pub fn starting(&self) -> bool {
+        self.journal.log.starting()
+    }
+
     /// Memory that counts towards [`Limits::memory_bytes_max`], bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {

@@ -302,6 +302,13 @@ impl LogWriter {
         self.pending.capacity() + self.spare.capacity()
     }
 
+    /// Whether the first segment of this run is still being prepared.
+    #[must_use]
+    pub fn starting(&self) -> bool {
+        let preparing = self.active.is_none() && !self.read_only();
+        preparing || matches!(self.appending, Some(Appending::Start))
+    }
+
     /// Whether nothing more can be logged until space returns.
     #[must_use]
     pub fn read_only(&self) -> bool {

@@ -1,0 +1,201 @@
+//! One client's connection: its socket, and the buffers that it holds only while it needs them.
+
+use std::io::{self, ErrorKind, Write as _};
+use std::net::TcpStream;
+
+use osprey_core::engine::{Next, Session};
+use osprey_core::units::Lsn;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
+use super::readiness::{Interest, Watched};
+
+/// A buffer larger than this is given back to the allocator when it is empty, bytes.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
+/// So many empty buffers wait for their next user.
+const SPARE_BUFFERS: usize = 64;
+
+/// While a large request arrives, its buffer grows by at most what has arrived, or by this, bytes. So a length that is only
+/// claimed costs nothing.
+const GROWTH_BYTES_MIN: usize = 16 << 10;
+
+/// Empty buffers for connections that have something to hold.
+#[derive(Debug, Default)]
+pub(super) struct Spare(Vec<Vec<u8>>);
+
+impl Spare {
+    fn take(&mut self, buffer: &mut Vec<u8>) {
+        if buffer.capacity() == 0 {
+            *buffer = self.0.pop().unwrap_or_default();
+        }
+    }
+
+    fn put(&mut self, buffer: &mut Vec<u8>) {
+        buffer.clear();
+        let buffer = std::mem::take(buffer);
+        if buffer.capacity() > 0 && buffer.capacity() <= KEPT_BYTES_MAX && self.0.len() < SPARE_BUFFERS {
+            self.0.push(buffer);
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().map(Vec::capacity).sum()
+    }
+}
+
+/// What a receive has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// Nothing at the moment.
+    Nothing,
+    /// The client will send no more.
+    End,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) socket: Watched<TcpStream>,
+    pub(super) session: Session,
+    /// Received and not consumed.
+    pub(super) input: Vec<u8>,
+    /// Replies; those before `sent` are gone.
+    pub(super) out: Vec<u8>,
+    sent: usize,
+    pub(super) next: Next,
+    /// The client has closed its half.
+    pub(super) ended: bool,
+    /// The socket took less than it was given.
+    pub(super) blocked: bool,
+    /// When something last came or went, ms of the loop's time.
+    pub(super) active_at_ms: u64,
+    /// Since when a request is incomplete.
+    pub(super) partial_since_ms: Option<u64>,
+    /// Since when replies could not be sent.
+    pub(super) blocked_since_ms: Option<u64>,
+    /// In the loop's list of connections to be served or flushed.
+    pub(super) queued: bool,
+}
+
+impl Connection {
+    pub(super) fn new(socket: Watched<TcpStream>, now_ms: u64) -> Self {
+        Self {
+            socket,
+            session: Session::new(),
+            input: Vec::new(),
+            out: Vec::new(),
+            sent: 0,
+            next: Next::Read { at_least: 1 },
+            ended: false,
+            blocked: false,
+            active_at_ms: now_ms,
+            partial_since_ms: None,
+            blocked_since_ms: None,
+            queued: false,
+        }
+    }
+
+    /// Memory held by the buffers, bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.input.capacity() + self.out.capacity()
+    }
+
+    /// Replies that weren't sent yet, bytes.
+    pub(super) fn unsent(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// One receive into `shared`, which is empty. For connections that hold no input.
+    pub(super) fn receive_into(&self, shared: &mut Vec<u8>) -> io::Result<Received> {
+        received(rustix::net::recv(&*self.socket, spare_capacity(shared), RecvFlags::empty()).map(|(_, bytes)| bytes))
+    }
+
+    /// One receive behind the input that is held already.
+    pub(super) fn receive_more(&mut self) -> io::Result<Received> {
+        let missing = match self.next {
+            Next::Read { at_least } => at_least.saturating_sub(self.input.len()),
+            _ => 0,
+        };
+        let growth = missing.clamp(GROWTH_BYTES_MIN, self.input.len().max(GROWTH_BYTES_MIN));
+        if self.input.capacity() - self.input.len() < growth {
+            self.input.try_reserve(growth).map_err(|_| ErrorKind::OutOfMemory)?;
+        }
+        received(rustix::net::recv(&*self.socket, spare_capacity(&mut self.input), RecvFlags::empty()).map(|(_, bytes)| bytes))
+    }
+
+    /// Keeps what wasn't consumed of `received`.
+    pub(super) fn keep(&mut self, rest: &[u8], spare: &mut Spare) -> io::Result<()> {
+        if !rest.is_empty() {
+            spare.take(&mut self.input);
+            self.input.try_reserve(rest.len()).map_err(|_| ErrorKind::OutOfMemory)?;
+            self.input.extend_from_slice(rest);
+        }
+        Ok(())
+    }
+
+    /// Forgets the first bytes of the input that is held.
+    pub(super) fn consume(&mut self, bytes: usize, spare: &mut Spare) {
+        if bytes >= self.input.len() {
+            spare.put(&mut self.input);
+        } else if bytes > 0 {
+            self.input.drain(..bytes);
+        }
+    }
+
+    /// Makes `out` hold only what was not sent, with a buffer to grow in.
+    pub(super) fn prepare_out(&mut self, spare: &mut Spare) {
+        spare.take(&mut self.out);
+        if self.sent > 0 {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// Sends what may be sent. Sets `blocked`.
+    pub(super) fn send(&mut self, watermark: Lsn, now_ms: u64, spare: &mut Spare) -> io::Result<()> {
+        let mut free = self.session.releasable(watermark, self.unsent());
+        self.blocked = false;
+        while free > 0 {
+            let chunk = self.out.get(self.sent..self.sent + free).unwrap_or_default();
+            match (&*self.socket).write(chunk) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.sent += written;
+                    free -= written;
+                    self.active_at_ms = now_ms;
+                    self.blocked_since_ms = None;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    self.blocked_since_ms.get_or_insert(now_ms);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if self.unsent() == 0 {
+            self.sent = 0;
+            spare.put(&mut self.out);
+        }
+        Ok(())
+    }
+
+    /// Watches the socket for what the connection waits for, and nothing else: a level-triggered poller would report the rest again and again.
+    pub(super) fn watch(&mut self) -> io::Result<()> {
+        let read = !self.ended && matches!(self.next, Next::Read { .. } | Next::Again);
+        self.socket.watch(Interest { read, write: self.blocked })
+    }
+}
+
+fn received(bytes: Result<usize, Errno>) -> io::Result<Received> {
+    match bytes {
+        Ok(0) => Ok(Received::End),
+        Ok(bytes) => Ok(Received::Bytes(bytes)),
+        Err(Errno::INTR | Errno::AGAIN) => Ok(Received::Nothing),
+        Err(error) => Err(error.into()),
+    }
+}

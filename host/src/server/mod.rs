@@ -1,0 +1,306 @@
+//! The server: a data directory recovered, a port bound, and the loop that serves it.
+//!
+//! Everything runs on one thread under one smol executor: the [data plane](dataplane) as one task, signals and gauges as others. Two more threads
+//! wait for the disk (see [`crate::storage`]).
+
+mod connection;
+mod dataplane;
+mod readiness;
+mod signals;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use osprey_core::clock::Clock as _;
+use osprey_core::engine::{Engine, Entropy, Limits, Options};
+use osprey_core::recovery::{RecoveryError, Report};
+use osprey_core::wal::segment::DatabaseId;
+use osprey_core::wal::writer::{Poisoned, SyncPolicy};
+use polling::Poller;
+use smol::LocalExecutor;
+
+use crate::clock::SystemClock;
+use crate::storage::{FileStorage, OpenError};
+pub use dataplane::Timeouts;
+use dataplane::{DataPlane, Failure};
+
+/// How the server is to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen; the first address that can be bound is taken. Port 0: any free port.
+    pub listen: Vec<SocketAddr>,
+    /// Where the data is.
+    pub data_dir: PathBuf,
+    /// How many clients are served at once.
+    pub clients_max: usize,
+    /// What bounds a connection's life.
+    pub timeouts: Timeouts,
+    /// Bounds of what clients can make large.
+    pub limits: Limits,
+    /// What a reply promises.
+    pub sync_policy: SyncPolicy,
+    /// A log segment's size, bytes.
+    pub segment_bytes: u64,
+    /// How often expired keys are looked for.
+    pub sweep_interval_ms: u64,
+    /// How many deadlines a sweep looks at without a break.
+    pub sweep_batch: usize,
+}
+
+/// Why the server can't start, or has ended.
+#[derive(Debug)]
+pub enum ServerError {
+    /// The data directory can't be used.
+    DataDir(OpenError),
+    /// The data can't be recovered.
+    Recovery(PathBuf, RecoveryError),
+    /// The address can't be listened on.
+    Listen(Vec<SocketAddr>, io::Error),
+    /// No random numbers.
+    Entropy(getrandom::Error),
+    /// The system refused something that the server can't do without.
+    System(io::Error),
+    /// Storage has failed while the server ran.
+    Storage(PathBuf, Poisoned),
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DataDir(error) => error.fmt(f),
+            Self::Recovery(path, error) => {
+                write!(f, "cannot recover the data in {}: {error}", path.display())?;
+                match error {
+                    RecoveryError::Corrupt { .. } | RecoveryError::Header(..) | RecoveryError::Missing(_) => f.write_str(
+                        ". Nothing was changed. Restore the file from a backup; or, to give up everything from that place on, \
+                         copy the directory away, remove the named file and those with higher numbers, and start again",
+                    ),
+                    _ => f.write_str(". Nothing was changed"),
+                }
+            }
+            Self::Listen(addresses, error) => {
+                let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+                write!(f, "cannot listen on {}: {error}", addresses.join(", "))?;
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => f.write_str("; another program uses the port: stop it, or set another listen_addr"),
+                    _ => f.write_str("; set another listen_addr"),
+                }
+            }
+            Self::Entropy(error) => write!(f, "the system gives no random numbers: {error}"),
+            Self::System(error) => write!(f, "the system refused what the server needs: {error}"),
+            Self::Storage(path, poisoned) => write!(
+                f,
+                "{poisoned} in {}. Nothing that was not on disk has been acknowledged since; ending, since a failed write or sync must not be tried again",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// What is shared between the loop and the tasks beside it.
+#[derive(Debug)]
+struct Control {
+    stop: AtomicBool,
+    resident_bytes: AtomicU64,
+    poller: Arc<Poller>,
+}
+
+impl Control {
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        // Wakes the loop; if it can't, the next event does.
+        let _ = self.poller.notify();
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        self.resident_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// A server that is ready to run.
+#[derive(Debug)]
+pub struct Server {
+    plane: DataPlane,
+    control: Arc<Control>,
+    address: SocketAddr,
+    settings: Settings,
+    report: Report,
+    recovery_took: Duration,
+}
+
+impl Server {
+    /// Locks and recovers the data directory, then binds the port.
+    ///
+    /// # Errors
+    /// See [`ServerError`]. Damaged data is refused, and left as it is.
+    pub fn open(settings: Settings) -> Result<Self, ServerError> {
+        let begin = Instant::now();
+        raise_descriptor_limit(settings.clients_max);
+        let poller = Arc::new(Poller::new().map_err(ServerError::System)?);
+        let waker = Arc::clone(&poller);
+        let wake = move || {
+            let _ = waker.notify();
+        };
+        let mut storage = FileStorage::open(&settings.data_dir, wake).map_err(ServerError::DataDir)?;
+        let options = Options {
+            limits: settings.limits,
+            sync_policy: settings.sync_policy,
+            segment_bytes: settings.segment_bytes,
+            sweep_interval_ms: settings.sweep_interval_ms,
+            sweep_batch: settings.sweep_batch,
+            ..Options::new(entropy().map_err(ServerError::Entropy)?)
+        };
+        let now = SystemClock::default().now();
+        let (engine, report) =
+            Engine::recover(options, &mut storage, now).map_err(|error| ServerError::Recovery(settings.data_dir.clone(), error))?;
+        warn_of(&engine, &report, now.0);
+        let listener = bind(&settings.listen)?;
+        let address = listener.local_addr().map_err(ServerError::System)?;
+        let control = Arc::new(Control { stop: AtomicBool::new(false), resident_bytes: AtomicU64::new(0), poller: Arc::clone(&poller) });
+        let plane = DataPlane::new(engine, storage, listener, poller, Arc::clone(&control), settings.clients_max, settings.timeouts)
+            .map_err(ServerError::System)?;
+        Ok(Self { plane, control, address, settings, report, recovery_took: begin.elapsed() })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Something that stops the server from another thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.control))
+    }
+
+    /// Serves until a signal or a [`Stopper`] asks it to stop; then answers what was received and seals the log.
+    ///
+    /// # Errors
+    /// Storage has failed, or the system's poller has.
+    pub fn run(mut self) -> Result<(), ServerError> {
+        let executor = LocalExecutor::new();
+        let control = Arc::clone(&self.control);
+        executor.spawn(signals::watch(Arc::clone(&control))).detach();
+        executor.spawn(watch_memory(control)).detach();
+        self.plane.warm_up().map_err(|failure| self.failed(failure))?;
+        log::info!("{}", self.start_up_line());
+        let ended = smol::block_on(executor.run(self.plane.run()));
+        ended.map_err(|failure| self.failed(failure))?;
+        log::info!("stopped: everything is on disk");
+        Ok(())
+    }
+
+    fn failed(&self, failure: Failure) -> ServerError {
+        match failure {
+            Failure::Io(error) => ServerError::System(error),
+            Failure::Storage(poisoned) => ServerError::Storage(self.settings.data_dir.clone(), poisoned),
+        }
+    }
+
+    fn start_up_line(&self) -> String {
+        let policy = match self.settings.sync_policy {
+            SyncPolicy::Os => "os (a power cut may lose what the system had not written back)".to_owned(),
+            SyncPolicy::Batch { delay_ms, bytes } => format!("batch (synced every {delay_ms} ms or {bytes} bytes)"),
+            SyncPolicy::Always => "always (on disk before a reply)".to_owned(),
+        };
+        format!(
+            "Osprey {} is ready on {}: {} keys recovered from {} ({} records in {:.1} s), sync policy {policy}",
+            env!("CARGO_PKG_VERSION"),
+            self.address,
+            self.plane.engine.store().len(),
+            self.settings.data_dir.display(),
+            self.report.records,
+            self.recovery_took.as_secs_f64(),
+        )
+    }
+}
+
+/// Stops a [`Server`].
+#[derive(Clone, Debug)]
+pub struct Stopper(Arc<Control>);
+
+impl Stopper {
+    /// Asks for an orderly end, as a first SIGTERM does.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+fn entropy() -> Result<Entropy, getrandom::Error> {
+    let mut bytes = [0_u8; 40];
+    getrandom::fill(&mut bytes)?;
+    let (hash_key, rest) = bytes.split_at(16);
+    let (database, salt) = rest.split_at(16);
+    let array = |half: &[u8]| <[u8; 16]>::try_from(half).unwrap_or_default();
+    Ok(Entropy {
+        hash_key: array(hash_key),
+        database: DatabaseId(array(database)),
+        salt: u64::from_le_bytes(<[u8; 8]>::try_from(salt).unwrap_or_default()),
+    })
+}
+
+fn warn_of(engine: &Engine, report: &Report, now_ms: u64) {
+    if let Some(torn) = report.torn {
+        log::warn!(
+            "the last run ended in a crash: {} bytes behind byte {} of {} were cut, which were never promised to be on disk{}",
+            torn.bytes,
+            torn.offset,
+            torn.segment,
+            if torn.segments_removed > 0 { format!(", with {} segments after it", torn.segments_removed) } else { String::new() },
+        );
+    }
+    let ahead_ms = engine.now().0.saturating_sub(now_ms);
+    if ahead_ms > 0 {
+        log::warn!("the system's clock is {ahead_ms} ms behind the last run; until it has caught up no time passes, and nothing expires");
+    }
+}
+
+fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServerError> {
+    let listener = TcpListener::bind(addresses).map_err(|error| ServerError::Listen(addresses.to_vec(), error))?;
+    listener.set_nonblocking(true).map_err(ServerError::System)?;
+    Ok(listener)
+}
+
+/// Every client needs a descriptor; the server some for its files.
+fn raise_descriptor_limit(clients_max: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const OWN: u64 = 64;
+    let wanted = clients_max as u64 + OWN;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let reached = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(reached), maximum });
+    if raised.is_err() || reached < wanted {
+        let limit = if raised.is_ok() { reached } else { current.unwrap_or(0) };
+        log::warn!("only {limit} file descriptors are allowed, max_clients ({clients_max}) needs {wanted}; raise the limit (ulimit -n)");
+    }
+}
+
+/// Keeps the gauge of resident memory fresh; reading it costs more than a request.
+async fn watch_memory(control: Arc<Control>) {
+    loop {
+        control.resident_bytes.store(resident_bytes().unwrap_or(0), Ordering::Relaxed);
+        smol::Timer::after(Duration::from_secs(1)).await;
+    }
+}
+
+/// Resident memory of this process, where `/proc` tells it.
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}

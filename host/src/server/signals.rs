@@ -1,0 +1,35 @@
+//! SIGINT and SIGTERM: the first asks for an orderly end, the second ends at once.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use async_signal::{Signal, Signals};
+use smol::stream::StreamExt as _;
+
+use super::Control;
+
+/// What a shell reports of a program that SIGINT has ended.
+const EXIT_INTERRUPTED: i32 = 130;
+
+pub(super) async fn watch(control: Arc<Control>) {
+    let mut signals = match Signals::new([Signal::Int, Signal::Term]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            log::warn!("signals cannot be watched, Ctrl-C will end the server at once: {error}");
+            return;
+        }
+    };
+    while let Some(signal) = signals.next().await {
+        let Ok(signal) = signal else { continue };
+        if control.stopping() {
+            continue;
+        }
+        log::info!("{}: stopping; once more ends at once", if signal == Signal::Int { "SIGINT" } else { "SIGTERM" });
+        // From now on the signal handler itself ends the process, whatever the loop is waiting for.
+        let armed = Arc::new(AtomicBool::new(true));
+        for signal in [Signal::Int, Signal::Term] {
+            let _ = signal_hook::flag::register_conditional_shutdown(signal as i32, EXIT_INTERRUPTED, Arc::clone(&armed));
+        }
+        control.stop();
+    }
+}

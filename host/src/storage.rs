@@ -1,0 +1,360 @@
+//! The data directory: the log's segments as files.
+//!
+//! An append that needn't be durable is one `pwrite` to the page cache, done at once. Whatever may wait for the disk goes to a thread:
+//! one for appends, one for syncs and reservations, so that an append never stands behind a sync it doesn't need. Ended operations
+//! come back through a queue, and the server's loop is woken.
+//!
+//! The directory is locked for as long as a [`FileStorage`] lives; files are readable by their owner only.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageDone, StorageError, StorageOp};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+const LOCK_NAME: &str = "LOCK";
+const SUFFIX: &str = ".oswal";
+const PREFIX: &str = "wal-";
+
+/// What a segment is called before it is part of the log.
+const RESERVED_SUFFIX: &str = ".oswal.next";
+
+/// Why a data directory can't be used.
+#[derive(Debug)]
+pub enum OpenError {
+    /// It can't be made or opened.
+    Directory(PathBuf, io::Error),
+    /// Another server uses it; its process id, if it could be read.
+    Locked(PathBuf, Option<u32>),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path, error) => {
+                write!(f, "cannot use the data directory {}: {error}; set data_dir to a directory that this user can write", path.display())
+            }
+            Self::Locked(path, holder) => {
+                write!(f, "the data directory {} is in use by another server", path.display())?;
+                if let Some(pid) = holder {
+                    write!(f, " (process {pid})")?;
+                }
+                f.write_str("; stop it, or set another data_dir")
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// The files of one database.
+pub struct FileStorage {
+    directory: Directory,
+    open: HashMap<SegmentNumber, Arc<File>>,
+    reserved: Option<(SegmentNumber, Arc<File>)>,
+    reading: Option<(SegmentNumber, File)>,
+    appender: Sender<Job>,
+    syncer: Sender<Job>,
+    ended: Receiver<Ended>,
+    /// Syncs that are under way: meanwhile an append may have to wait for the disk.
+    syncing: usize,
+    _lock: File,
+}
+
+impl std::fmt::Debug for FileStorage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileStorage").field("directory", &self.directory.path).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Directory {
+    path: PathBuf,
+    handle: Arc<File>,
+}
+
+impl Directory {
+    fn segment(&self, number: SegmentNumber) -> PathBuf {
+        self.path.join(number.to_string())
+    }
+
+    fn reserved(&self, number: SegmentNumber) -> PathBuf {
+        self.path.join(format!("{number}.next"))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+}
+
+/// One operation with the files that it needs, ready to be done on any thread.
+struct Job {
+    op: StorageOp,
+    file: Option<Arc<File>>,
+    directory: Directory,
+}
+
+struct Ended {
+    done: StorageDone,
+    reserved: Option<Arc<File>>,
+}
+
+impl FileStorage {
+    /// Opens a data directory, making it if there is none, and locks it. `wake` is called from another thread whenever
+    /// [`Storage::poll`] has something.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(path: &Path, wake: impl Fn() + Send + Sync + 'static) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::Directory(path.to_owned(), error);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        let handle = Arc::new(File::open(path).map_err(failed)?);
+        let lock = lock(path)?;
+        let directory = Directory { path: path.to_owned(), handle };
+        let wake: Wake = Arc::new(wake);
+        let (report, ended) = channel();
+        let appender = start("osprey-append", report.clone(), Arc::clone(&wake)).map_err(failed)?;
+        let syncer = start("osprey-sync", report, wake).map_err(failed)?;
+        let storage =
+            Self { directory, open: HashMap::new(), reserved: None, reading: None, appender, syncer, ended, syncing: 0, _lock: lock };
+        storage.remove_reserved().map_err(failed)?;
+        Ok(storage)
+    }
+
+    /// Reservations of an earlier run were never part of the log.
+    fn remove_reserved(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory.path)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(RESERVED_SUFFIX)) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_job(&mut self, op: StorageOp) -> Job {
+        let file = match &op {
+            StorageOp::Reserve { .. } => None,
+            StorageOp::Start { segment, .. } => {
+                let file = self.reserved.take_if(|(number, _)| number == segment).map(|(_, file)| file);
+                if let Some(file) = &file {
+                    self.open.insert(*segment, Arc::clone(file));
+                }
+                file
+            }
+            StorageOp::Append { segment, .. } => self.open.get(segment).cloned(),
+            // A segment that is trimmed is complete: this is the last time that it is needed.
+            StorageOp::Sync { segment, trim_to: Some(_) } => self.open.remove(segment),
+            StorageOp::Sync { segment, trim_to: None } => self.open.get(segment).cloned(),
+        };
+        Job { op, file, directory: self.directory.clone() }
+    }
+
+    fn reading(&mut self, segment: SegmentNumber) -> Result<&File, StorageError> {
+        if self.reading.as_ref().is_none_or(|(number, _)| *number != segment) {
+            let path = self.directory.segment(segment);
+            let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| failure("open", &path, &error))?;
+            self.reading = Some((segment, file));
+        }
+        self.reading.as_ref().map(|(_, file)| file).ok_or(StorageError::Io(None))
+    }
+}
+
+impl Drop for FileStorage {
+    fn drop(&mut self) {
+        if let Some((number, _)) = self.reserved.take() {
+            // It would be removed at the next start anyway.
+            let _ = fs::remove_file(self.directory.reserved(number));
+        }
+    }
+}
+
+impl Storage for FileStorage {
+    fn submit(&mut self, op: StorageOp) -> Option<StorageDone> {
+        let job = self.take_job(op);
+        let thread = match job.op {
+            StorageOp::Append { sync: false, .. } if self.syncing == 0 => return Some(job.run().done),
+            StorageOp::Append { .. } | StorageOp::Start { .. } => &self.appender,
+            StorageOp::Sync { .. } => {
+                self.syncing += 1;
+                &self.syncer
+            }
+            StorageOp::Reserve { .. } => &self.syncer,
+        };
+        match thread.send(job) {
+            Ok(()) => None,
+            // The thread is gone; it only ends with this object or in a panic.
+            Err(unsent) => Some(StorageDone { op: unsent.0.op, result: Err(StorageError::Io(None)) }),
+        }
+    }
+
+    fn poll(&mut self) -> Option<StorageDone> {
+        let Ended { done, reserved } = self.ended.try_recv().ok()?;
+        match (&done.op, reserved) {
+            (StorageOp::Reserve { segment, .. }, Some(file)) => self.reserved = Some((*segment, file)),
+            (StorageOp::Sync { .. }, _) => self.syncing -= 1,
+            _ => {}
+        }
+        Some(done)
+    }
+}
+
+impl LogFiles for FileStorage {
+    fn segments(&mut self) -> Result<Vec<(SegmentNumber, u64)>, StorageError> {
+        let path = &self.directory.path;
+        let list = || -> io::Result<_> {
+            let mut segments = Vec::new();
+            for entry in fs::read_dir(path)? {
+                let entry = entry?;
+                if let Some(number) = entry.file_name().to_str().and_then(number_of) {
+                    segments.push((number, entry.metadata()?.len()));
+                }
+            }
+            Ok(segments)
+        };
+        list().map_err(|error| failure("list", path, &error))
+    }
+
+    fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        let path = self.directory.segment(segment);
+        let file = self.reading(segment)?;
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failure("read", &path, &error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn truncate(&mut self, segment: SegmentNumber, length: u64) -> Result<(), StorageError> {
+        let path = self.directory.segment(segment);
+        let file = self.reading(segment)?;
+        file.set_len(length).and_then(|()| file.sync_all()).map_err(|error| failure("cut", &path, &error))
+    }
+
+    fn remove(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
+        self.reading = None;
+        let path = self.directory.segment(segment);
+        fs::remove_file(&path).and_then(|()| self.directory.sync()).map_err(|error| failure("remove", &path, &error))
+    }
+
+    fn sync(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
+        let path = self.directory.segment(segment);
+        self.reading(segment)?.sync_all().map_err(|error| failure("sync", &path, &error))
+    }
+}
+
+impl Job {
+    fn run(self) -> Ended {
+        let Self { op, file, directory } = self;
+        let mut reserved = None;
+        let (doing, result) = match (&op, file) {
+            (StorageOp::Reserve { segment, bytes }, _) => {
+                let made = reserve(&directory.reserved(*segment), *bytes);
+                ("reserve space for", made.map(|file| reserved = Some(Arc::new(file))))
+            }
+            (StorageOp::Start { segment, header }, Some(file)) => ("start", start_segment(&directory, *segment, header, &file)),
+            (StorageOp::Append { offset, data, sync, .. }, Some(file)) => {
+                let written = file.write_all_at(data, *offset);
+                ("append to", if *sync { written.and_then(|()| file.sync_data()) } else { written })
+            }
+            (StorageOp::Sync { trim_to, .. }, Some(file)) => {
+                let trimmed = trim_to.map_or(Ok(()), |length| file.set_len(length));
+                ("sync", trimmed.and_then(|()| file.sync_data()))
+            }
+            (_, None) => ("use", Err(io::Error::other("the segment is not open"))),
+        };
+        let segment = match &op {
+            StorageOp::Reserve { segment, .. }
+            | StorageOp::Start { segment, .. }
+            | StorageOp::Append { segment, .. }
+            | StorageOp::Sync { segment, .. } => *segment,
+        };
+        let result = result.map_err(|error| failure(doing, &directory.segment(segment), &error));
+        Ended { done: StorageDone { op, result }, reserved }
+    }
+}
+
+/// Makes a file whose blocks are all allocated, so that no later append finds the disk full.
+fn reserve(path: &Path, bytes: u64) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let allocated = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            log::warn!("the file system of {} cannot reserve space: a full disk may end the server", path.display());
+            file.set_len(bytes)
+        }
+        result => result.map_err(io::Error::from),
+    };
+    if let Err(error) = allocated {
+        // What it did get must not be kept from others.
+        let _ = fs::remove_file(path);
+        return Err(error);
+    }
+    Ok(file)
+}
+
+/// Header, sync, name, sync of the directory: after a power cut the segment is there with its whole header, or not at all.
+fn start_segment(directory: &Directory, segment: SegmentNumber, header: &[u8], file: &File) -> io::Result<()> {
+    file.write_all_at(header, 0)?;
+    file.sync_all()?;
+    fs::rename(directory.reserved(segment), directory.segment(segment))?;
+    directory.sync()
+}
+
+fn start(name: &str, report: Sender<Ended>, wake: Wake) -> io::Result<Sender<Job>> {
+    let (jobs, queue) = channel::<Job>();
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        while let Ok(job) = queue.recv() {
+            if report.send(job.run()).is_err() {
+                return;
+            }
+            wake();
+        }
+    })?;
+    Ok(jobs)
+}
+
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.join(LOCK_NAME);
+    let failed = |error| OpenError::Directory(directory.to_owned(), error);
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let pid = file.read_to_string(&mut holder).ok().and_then(|_| holder.trim().parse().ok());
+            return Err(OpenError::Locked(directory.to_owned(), pid));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+    Ok(file)
+}
+
+fn number_of(name: &str) -> Option<SegmentNumber> {
+    let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    let number = SegmentNumber(digits.parse().ok()?);
+    // Only the one way of writing it: no other file may pass for a segment.
+    (number.to_string() == name).then_some(number)
+}
+
+fn failure(doing: &str, path: &Path, error: &io::Error) -> StorageError {
+    log::error!("cannot {doing} {}: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StorageError::NoSpace,
+        _ => StorageError::Io(error.raw_os_error()),
+    }
+}
