@@ -11,6 +11,8 @@
 //! - [`client`]: a blocking connection to it.
 #![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
+pub mod client;
 pub mod machine;
 pub mod memory_storage;
+pub mod server_process;
 pub mod transcript;

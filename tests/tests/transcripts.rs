@@ -2,10 +2,14 @@
 //! replies must be the same (invariant 1, and PROTOCOL: "a result is the same however the bytes were split over reads").
 
 use std::fs;
+use std::io::Read as _;
+use std::net::Shutdown;
 use std::path::PathBuf;
 
 use osprey_core::wal::writer::SyncPolicy;
+use osprey_tests::client::Client;
 use osprey_tests::machine::{ClientId, Machine, options};
+use osprey_tests::server_process::{ServerProcess, Setup};
 use osprey_tests::transcript::{Expected, Peer, Transcript, show};
 
 fn transcripts() -> Vec<(String, Transcript)> {
@@ -116,4 +120,74 @@ fn pipelined() {
     let pipelined: Vec<_> = transcripts().into_iter().map(|(name, transcript)| (name, transcript.pipelined())).collect();
     replay("pipelined", &pipelined, |bytes| vec![bytes]);
     replay("pipelined byte by byte", &pipelined, |bytes| bytes.chunks(1).collect());
+}
+
+/// The real server as a [`Peer`].
+struct OverTcp {
+    server: ServerProcess,
+    client: Client,
+    received: Vec<u8>,
+}
+
+impl OverTcp {
+    fn receive(&mut self) -> usize {
+        let mut buffer = [0; 1 << 16];
+        let read = self.client.socket.read(&mut buffer).unwrap_or(0);
+        self.received.extend_from_slice(&buffer[..read]);
+        read
+    }
+}
+
+impl Peer for OverTcp {
+    fn connect(&mut self) {
+        self.client = self.server.connect();
+        self.received.clear();
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        // The server may have closed already, which the transcript will say.
+        let _ = self.client.send(bytes);
+    }
+
+    fn expect(&mut self, expected: &Expected) -> Result<(), String> {
+        loop {
+            if let Some(matched) = expected.matches(&self.received) {
+                self.received.drain(..matched);
+                return Ok(());
+            }
+            if self.receive() == 0 {
+                return Err(expected.complain(&self.received));
+            }
+        }
+    }
+
+    fn expect_close(&mut self) -> Result<(), String> {
+        while self.receive() > 0 {}
+        if self.received.is_empty() { Ok(()) } else { Err(format!("nobody expects\n  {}", show(&self.received))) }
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        self.client.socket.shutdown(Shutdown::Write).map_err(|error| error.to_string())?;
+        self.expect_close()
+    }
+
+    fn advance(&mut self, _ms: u64) {
+        unreachable!("only transcripts without a clock are replayed here");
+    }
+}
+
+#[test]
+fn over_tcp() {
+    let transcripts = transcripts().into_iter().filter(|(_, transcript)| transcript.needs_no_control());
+    let complaints: Vec<String> = transcripts
+        .flat_map(|(name, transcript)| [(format!("{name}, pipelined"), transcript.pipelined()), (name, transcript)])
+        .filter_map(|(name, transcript)| {
+            let directory = tempfile::tempdir().expect("a directory for the server");
+            let server = Setup::new(directory.path()).sync_policy("os").start();
+            let client = server.connect();
+            let mut peer = OverTcp { server, client, received: Vec::new() };
+            transcript.replay(&mut peer, |bytes| vec![bytes]).err().map(|complaint| format!("{name}, over TCP: {complaint}"))
+        })
+        .collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
