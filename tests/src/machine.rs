@@ -2,10 +2,12 @@
 //!
 //! Time stands still but for [`Machine::advance`], and everything that can happen has happened when a call returns.
 
+use std::collections::BTreeMap;
+
 use osprey_core::engine::{Engine, Entropy, Next, Options, Session};
 use osprey_core::recovery::{RecoveryError, Report};
 use osprey_core::storage::Storage as _;
-use osprey_core::units::Millis;
+use osprey_core::units::{Millis, Version};
 use osprey_core::wal::segment::DatabaseId;
 use osprey_core::wal::writer::{Poisoned, SyncPolicy};
 
@@ -13,6 +15,9 @@ use crate::memory_storage::{Disk, MemoryStorage};
 
 /// When every machine's time begins.
 pub const BEGIN: Millis = Millis(1_000_000);
+
+/// All keys that are there, with value, version and expiry.
+pub type State = BTreeMap<Vec<u8>, (Vec<u8>, Version, Option<Millis>)>;
 
 /// One of a machine's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,11 +79,19 @@ impl Machine {
     ///
     /// # Errors
     /// The engine refuses the disk.
-    pub fn recover(mut options: Options, mut disk: Disk, now: Millis) -> Result<(Self, Report), RecoveryError> {
+    pub fn recover(options: Options, disk: Disk, now: Millis) -> Result<(Self, Report), RecoveryError> {
+        Self::recover_on(options, MemoryStorage::new(disk), now)
+    }
+
+    /// As [`Machine::recover`], on storage that may be late or fail.
+    ///
+    /// # Errors
+    /// The engine refuses the disk.
+    pub fn recover_on(mut options: Options, mut storage: MemoryStorage, now: Millis) -> Result<(Self, Report), RecoveryError> {
         // Every run has other random numbers; these follow from the disk.
-        options.entropy.salt ^= disk.segments().map(|(number, bytes)| number.0.wrapping_mul(31) + bytes.len() as u64).sum::<u64>();
-        let (engine, report) = Engine::recover(options, &mut disk, now)?;
-        let mut machine = Self { engine, storage: MemoryStorage::new(disk), now, poisoned: None, clients: Vec::new() };
+        options.entropy.salt ^= storage.disk.segments().map(|(number, bytes)| number.0.wrapping_mul(31) + bytes.len() as u64).sum::<u64>();
+        let (engine, report) = Engine::recover(options, &mut storage.disk, now)?;
+        let mut machine = Self { engine, storage, now, poisoned: None, clients: Vec::new() };
         machine.settle();
         Ok((machine, report))
     }
@@ -116,6 +129,23 @@ impl Machine {
     pub fn closed(&self, client: ClientId) -> bool {
         let client = &self.clients[client.0];
         client.closing && client.out.is_empty()
+    }
+
+    /// What the engine would answer, all at once.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let store = self.engine.store();
+        let now = self.engine.now();
+        let mut state = State::new();
+        let mut cursor = Some(0);
+        while let Some(at) = cursor {
+            cursor = store.walk(at, |record| {
+                if record.expiry.is_none_or(|expiry| expiry > now) {
+                    state.insert(record.key.to_vec(), (record.value.to_vec(), record.version, record.expiry));
+                }
+            });
+        }
+        state
     }
 
     /// Lets time pass; whatever is due happens at its time.
