@@ -58,8 +58,8 @@ impl Setup {
 
     /// With a setting of the configuration, by the name of its environment variable.
     #[must_use]
-    pub fn setting(mut self, name: &str, value: impl ToString) -> Self {
-        self.environment.push((name.to_owned(), value.to_string()));
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 

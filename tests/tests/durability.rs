@@ -238,11 +238,11 @@ fn an_expiry_is_shown_when_its_time_is_on_disk() {
 /// Invariant 6. However a key goes and however the server ends, its next version is one that it never had.
 #[test]
 fn versions_never_repeat() {
-    type Removal = (&'static str, u64);
-    let removals: [Removal; 6] =
+    type End = fn(Machine) -> Disk;
+    // How the key goes, and how long that takes.
+    let removals =
         [("DEL k", 0), ("DEL k VER 3", 0), ("EXPIRE k 0", 0), ("EXPIRE k 50", 50), ("EXPIRE k 50", 5000), ("SET k 1 PXAT 1\nx", 0)];
-    let ends: [(&str, fn(Machine) -> Disk); 3] =
-        [("kill", Machine::kill), ("power cut", Machine::cut_power), ("orderly", Machine::shut_down)];
+    let ends: [(&str, End); 3] = [("kill", Machine::kill), ("power cut", Machine::cut_power), ("orderly", Machine::shut_down)];
     for (removal, wait_ms) in removals {
         for (end, ended) in ends {
             // After the removal, and once more without a word in between.
