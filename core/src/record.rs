@@ -209,6 +209,19 @@ impl Entry {
         Record::decode(&self.0).expect("an entry's bytes are a record: they were encoded by Entry::new")
     }
 
+    /// Whether this is `key`'s entry. Every lookup asks it of entries that are not in any cache: it reads as little as it can.
+    #[must_use]
+    #[inline]
+    pub fn has_key(&self, key: &[u8]) -> bool {
+        let Some(&flags) = self.0.first() else { return false };
+        let long = usize::from(flags & LONG_KEY != 0);
+        let expiry = usize::from(flags & HAS_EXPIRY != 0) * size_of::<u64>();
+        let begin = 2 + long + (1 << ((flags & WIDTH_MASK) >> WIDTH_SHIFT)) + expiry;
+        let [low, high] = [1, 2].map(|at| self.0.get(at).copied().unwrap_or(0));
+        let len = u16::from_le_bytes([low, high * u8::from(long == 1)]);
+        usize::from(len) == key.len() && self.0.get(begin..begin + key.len()) == Some(key)
+    }
+
     /// The record's bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -220,5 +233,73 @@ impl Entry {
     #[inline]
     pub fn expired(&self, now: Millis) -> bool {
         self.record().expiry.is_some_and(|expiry| expiry <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn samples() -> Vec<(Version, Option<Millis>, Vec<u8>, Vec<u8>)> {
+        let mut samples = Vec::new();
+        for version in [0, 1, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, u64::MAX] {
+            for expiry in [None, Some(Millis(0)), Some(Millis::MAX)] {
+                for key_len in [1, 2, 255, 256, KEY_BYTES_MAX] {
+                    for value_len in [0, 1, 300] {
+                        samples.push((Version(version), expiry, vec![b'k'; key_len], vec![b'v'; value_len]));
+                    }
+                }
+            }
+        }
+        samples
+    }
+
+    #[test]
+    fn every_width_of_every_field_survives_encoding() {
+        for (version, expiry, key, value) in samples() {
+            let record = Record { kind: Kind::Set, version, expiry, key: &key, value: &value };
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            assert_eq!(bytes.len(), record.encoded_len());
+            assert_eq!(Record::decode(&bytes), Some(record));
+        }
+    }
+
+    #[test]
+    fn an_entry_knows_its_key_without_decoding() {
+        for (version, expiry, mut key, value) in samples() {
+            let entry = Entry::new(&Record { kind: Kind::Set, version, expiry, key: &key, value: &value }).unwrap();
+            assert!(entry.has_key(&key));
+            assert!(!entry.has_key(key.get(1..).unwrap()));
+            *key.last_mut().unwrap() = b'x';
+            assert!(!entry.has_key(&key));
+        }
+    }
+
+    #[test]
+    fn an_entry_is_overwritten_only_by_a_record_of_its_size() {
+        let record = |version, value| Record { kind: Kind::Set, version: Version(version), expiry: None, key: b"key", value };
+        let mut entry = Entry::new(&record(1, b"one")).unwrap();
+        assert!(entry.overwrite(&record(2, b"two")));
+        assert_eq!(entry.record(), record(2, b"two"));
+        assert!(!entry.overwrite(&record(3, b"three")));
+        assert!(!entry.overwrite(&record(256, b"six")), "a wider version is another size");
+        assert_eq!(entry.record(), record(2, b"two"));
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        for (version, expiry, key, value) in samples() {
+            let mut bytes = Vec::new();
+            Record { kind: Kind::Set, version, expiry, key: &key, value: &value }.encode(&mut bytes);
+            let header = bytes.len() - value.len();
+            assert_eq!(Record::decode(bytes.get(..header - 1).unwrap()), None, "cut inside of its key");
+            *bytes.first_mut().unwrap() |= 0b0100_0000;
+            assert_eq!(Record::decode(&bytes), None, "an unknown flag");
+        }
+        assert_eq!(Record::decode(&[]), None);
+        assert_eq!(Record::decode(&[0, 0, 1]), None, "an empty key");
     }
 }

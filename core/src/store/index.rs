@@ -77,13 +77,13 @@ impl Index {
 
     #[inline]
     pub(super) fn find(&self, hash: Hash, key: &[u8]) -> Option<&Entry> {
-        self.tables.get(self.table_of(hash))?.slots.find(hash.0, |entry| entry.record().key == key)
+        self.tables.get(self.table_of(hash))?.slots.find(hash.0, |entry| entry.has_key(key))
     }
 
     #[inline]
     pub(super) fn find_mut(&mut self, hash: Hash, key: &[u8]) -> Option<&mut Entry> {
         let table = self.table_of(hash);
-        self.tables.get_mut(table)?.slots.find_mut(hash.0, |entry| entry.record().key == key)
+        self.tables.get_mut(table)?.slots.find_mut(hash.0, |entry| entry.has_key(key))
     }
 
     /// An entry of this hash for which `due` holds (hashes of different keys may be the same).
@@ -106,7 +106,7 @@ impl Index {
     }
 
     pub(super) fn remove(&mut self, hash: Hash, key: &[u8]) -> Option<Entry> {
-        self.remove_if(hash, |entry| entry.record().key == key)
+        self.remove_if(hash, |entry| entry.has_key(key))
     }
 
     /// Removes an entry of this hash for which `due` holds.
