@@ -318,8 +318,8 @@ impl DataPlane {
     fn serve_held(&mut self, key: usize, now: Millis) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.queued = false;
-        let waits_for_more = matches!(connection.next, Next::Read { at_least } if connection.input.len() < at_least);
-        if connection.input.is_empty() || waits_for_more {
+        // Without input, too, where the engine had more to say than it could: only it knows that reading can go on.
+        if matches!(connection.next, Next::Read { at_least } if connection.input.len() < at_least) {
             return;
         }
         let input = std::mem::take(&mut connection.input);
