@@ -182,6 +182,7 @@ impl DataPlane {
         self.now_ms = millis(begin.duration_since(self.started));
         let now = self.clock.now();
         let waiting = self.ready.len();
+        self.retry_accept(begin);
         for event in events.iter() {
             if event.key == LISTENER {
                 self.accept();
@@ -244,6 +245,14 @@ impl DataPlane {
                     return;
                 }
             }
+        }
+    }
+
+    fn retry_accept(&mut self, now: Instant) {
+        if self.accept_again_at.take_if(|at| *at <= now).is_some()
+            && let Some(listener) = &mut self.listener
+        {
+            let _ = listener.watch(Interest::READ);
         }
     }
 
@@ -439,7 +448,7 @@ impl DataPlane {
         }
     }
 
-    /// What is done twice a second: timeouts, gauges, another try at accepting.
+    /// What is done twice a second: timeouts, gauges.
     fn housekeep(&mut self, now: Instant) {
         self.housekeeping_at = now + HOUSEKEEPING;
         let Timeouts { idle_ms, request_ms, write_ms, .. } = self.timeouts;
@@ -466,11 +475,6 @@ impl DataPlane {
         }
         self.engine.gauges.connection_bytes = bytes as u64;
         self.engine.gauges.mem_rss_bytes = self.control.resident_bytes();
-        if self.accept_again_at.take_if(|at| *at <= now).is_some()
-            && let Some(listener) = &mut self.listener
-        {
-            let _ = listener.watch(Interest::READ);
-        }
     }
 
     /// The orderly end: no new connections, what was received is answered, the log is sealed.
