@@ -192,7 +192,10 @@ impl Server {
     pub fn run(mut self) -> Result<(), ServerError> {
         let executor = LocalExecutor::new();
         let control = Arc::clone(&self.control);
-        executor.spawn(signals::watch(Arc::clone(&control))).detach();
+        // Before anybody is told that the server is ready: whoever reads that may send a signal.
+        if let Some(signals) = signals::register() {
+            executor.spawn(signals::watch(signals, Arc::clone(&control))).detach();
+        }
         executor.spawn(watch_memory(control)).detach();
         self.plane.warm_up().map_err(|failure| self.failed(failure))?;
         log::info!("{}", self.start_up_line());

@@ -11,14 +11,13 @@ use super::Control;
 /// What a shell reports of a program that SIGINT has ended.
 const EXIT_INTERRUPTED: i32 = 130;
 
-pub(super) async fn watch(control: Arc<Control>) {
-    let mut signals = match Signals::new([Signal::Int, Signal::Term]) {
-        Ok(signals) => signals,
-        Err(error) => {
-            log::warn!("signals cannot be watched, Ctrl-C will end the server at once: {error}");
-            return;
-        }
-    };
+/// Takes the signals over from now on. Without, they end the process as they do by default.
+pub(super) fn register() -> Option<Signals> {
+    let signals = Signals::new([Signal::Int, Signal::Term]);
+    signals.inspect_err(|error| log::warn!("signals cannot be watched, Ctrl-C will end the server at once: {error}")).ok()
+}
+
+pub(super) async fn watch(mut signals: Signals, control: Arc<Control>) {
     while let Some(signal) = signals.next().await {
         let Ok(signal) = signal else { continue };
         if control.stopping() {
