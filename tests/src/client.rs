@@ -70,6 +70,15 @@ impl Client {
         if read? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
+    /// Waits for the server to close the connection.
+    ///
+    /// # Panics
+    /// It doesn't, or sends something else first.
+    pub fn expect_end(&mut self) {
+        let end = self.read_more().map(|()| self.input[self.taken..].escape_ascii().to_string());
+        assert_eq!(end.map_err(|error| error.kind()), Err(io::ErrorKind::UnexpectedEof));
+    }
+
     /// Whether the server answers.
     ///
     /// # Errors
