@@ -270,9 +270,14 @@ fn warn_of(engine: &Engine, report: &Report, now_ms: u64) {
     }
 }
 
+/// So many connections may wait to be accepted, if the system allows it (`net.core.somaxconn`).
+const ACCEPT_QUEUE: i32 = 4096;
+
 fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServerError> {
     let listener = TcpListener::bind(addresses).map_err(|error| ServerError::Listen(addresses.to_vec(), error))?;
     listener.set_nonblocking(true).map_err(ServerError::System)?;
+    // Once more, with a longer queue than std's 128: who doesn't find room in it waits a second for his next try.
+    rustix::net::listen(&listener, ACCEPT_QUEUE).map_err(|error| ServerError::System(error.into()))?;
     Ok(listener)
 }
 
