@@ -63,11 +63,10 @@ impl Client {
     fn read_more(&mut self) -> io::Result<()> {
         self.input.drain(..self.taken);
         self.taken = 0;
-        let held = self.input.len();
-        self.input.resize(held + (64 << 10), 0);
-        let read = self.socket.read(&mut self.input[held..]);
-        self.input.truncate(held + read.as_ref().copied().unwrap_or(0));
-        if read? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+        let mut buffer = [0; 16 << 10];
+        let read = self.socket.read(&mut buffer)?;
+        self.input.extend_from_slice(&buffer[..read]);
+        if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
     /// Waits for the server to close the connection.
