@@ -271,30 +271,36 @@ fn garbage_behind_the_end_is_cut() {
     }
 }
 
-/// A value can hold anything, frames of the log included. What a client has stored must not be taken for one (the salt).
+/// A value can hold anything, frames of a log included. What a client has stored must not be taken for one (the salt): here, for one
+/// that speaks against a torn tail.
 #[test]
 fn frames_inside_values_are_not_frames() {
-    let (machine, _) = logged(BATCH, 3, 9);
-    let disk = machine.kill();
-    let frames = disk.segments().next().expect("the first").1[usize::try_from(HEADER_BYTES).expect("4096")..].to_vec();
-    let value = &frames[..frames.len().min(1024)];
-    let mut options = small_options(BATCH);
-    options.entropy.salt = 77;
-    let mut machine = Machine::new(options);
-    let client = machine.connect();
-    // So that at some offset the stored frame begins where a frame may begin.
-    for shift in 0..8 {
-        let request = [format!("SET k{} {}\n", "x".repeat(shift), value.len()).as_bytes(), value, b"\n"].concat();
-        machine.send(client, &request);
-    }
-    let state = machine.state();
+    let (machine, history) = logged(SyncPolicy::Always, 30, 9);
     let (segment, end) = machine.storage.disk.last();
+    let begin = history.iter().map(|(_, at)| *at).rfind(|at| *at < (segment, end)).expect("a frame before the last").1;
+    // The last frame, which names more than twenty records durable.
     let disk = machine.kill();
-    let (recovered, report) = recover(BATCH, &disk).expect("an undamaged log");
-    assert_eq!(recovered.state(), state);
-    assert_eq!(report.torn, None);
-    let (recovered, _) = recover(BATCH, &disk.cut(segment, end - 1)).expect("a torn tail");
-    assert_eq!(recovered.state().len(), state.len() - 1);
+    let bytes = disk.segments().last().expect("the last").1;
+    let frame = &bytes[begin.next_multiple_of(512)..];
+    assert!(frame.starts_with(b"OSF1"));
+    // At one of these places it begins where a frame may begin.
+    for shift in 0..8 {
+        let mut options = small_options(BATCH);
+        options.entropy.salt = 77;
+        let mut machine = Machine::new(options);
+        let client = machine.connect();
+        let request = format!("SET k {}\n{}", shift + frame.len(), "x".repeat(shift));
+        machine.send(client, &[request.as_bytes(), frame, b"\n"].concat());
+        assert_eq!(machine.replies(client), "OK 1");
+        let state = machine.state();
+        let (segment, end) = machine.storage.disk.last();
+        let disk = machine.kill();
+        let (recovered, report) = recover(BATCH, &disk).expect("an undamaged log");
+        assert_eq!((recovered.state(), report.torn), (state, None));
+        let (recovered, report) = recover(BATCH, &disk.cut(segment, end - 1)).expect("a torn tail");
+        assert_eq!(recovered.state(), State::new());
+        assert!(report.torn.is_some());
+    }
 }
 
 /// Invariant 7: recovering what was recovered changes nothing, also where the process died right after.
