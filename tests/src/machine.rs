@@ -188,7 +188,8 @@ impl Machine {
 
     fn drive_storage(&mut self) -> bool {
         let mut moved = false;
-        loop {
+        for turn in 0.. {
+            assert!(turn < 100_000, "the engine asks storage for more and more");
             let done = match self.engine.poll_storage() {
                 Some(op) => {
                     moved = true;
@@ -207,6 +208,7 @@ impl Machine {
                 }
             }
         }
+        moved
     }
 
     /// An orderly end.

@@ -235,6 +235,26 @@ fn an_expiry_is_shown_when_its_time_is_on_disk() {
     }
 }
 
+/// … not even when another frame is, that was handed out before the key's time had come.
+#[test]
+fn an_earlier_frame_does_not_carry_a_later_time() {
+    let mut machine = Machine::new(options(SyncPolicy::Always));
+    let [client, other] = [(); 2].map(|()| machine.connect());
+    assert_eq!(machine.ask(client, "SET k 1 EX 50\nv"), "OK 1");
+    machine.storage.hold(Work::Append);
+    assert_eq!(machine.ask(other, "SET other 1\nv"), "");
+    machine.advance(50);
+    assert_eq!(machine.ask(client, "GET k"), "");
+    machine.storage.release(Work::Append);
+    machine.storage.hold(Work::Append);
+    machine.settle();
+    assert_eq!(machine.replies(other), "OK 1");
+    assert_eq!(machine.replies(client), "", "a power cut now would bring the key back");
+    machine.storage.release(Work::Append);
+    machine.settle();
+    assert_eq!(machine.replies(client), "NOT_FOUND");
+}
+
 /// Invariant 6. However a key goes and however the server ends, its next version is one that it never had.
 #[test]
 fn versions_never_repeat() {

@@ -251,6 +251,40 @@ fn damage_in_an_earlier_segment_is_refused() {
     }
 }
 
+/// A log is one chain: what is right in itself is not accepted in another place, or in another log.
+#[test]
+fn frames_are_accepted_in_their_place_only() {
+    let log = |values: [&str; 4]| {
+        let mut machine = Machine::new(small_options(SyncPolicy::Always));
+        let client = machine.connect();
+        let ends = values.map(|value| {
+            machine.ask(client, &format!("SET {value} 1\nx"));
+            machine.storage.disk.last().1.next_multiple_of(512)
+        });
+        (machine.kill(), ends)
+    };
+    let (disk, [first, second, third, _]) = log(["a", "b", "c", "d"]);
+    let (segment, end) = disk.last();
+    let (other, _) = log(["a", "B", "c", "d"]);
+    let stranger = other.segments().last().expect("the only one").1[second..third].to_vec();
+
+    // One is missing, and those behind it stand in its place.
+    let error = recover(SyncPolicy::Always, &disk.with(segment, |bytes| drop(bytes.drain(first..second)))).expect_err("a gap");
+    check_refusal(&error, segment, first);
+    // Two have changed places.
+    let swapped = disk.with(segment, |bytes| bytes[first..third].rotate_left(second - first));
+    check_refusal(&recover(SyncPolicy::Always, &swapped).expect_err("disorder"), segment, first);
+    // One is there twice.
+    let twice = disk.with(segment, |bytes| bytes.copy_within(first..second, second));
+    check_refusal(&recover(SyncPolicy::Always, &twice).expect_err("an old one"), segment, second);
+    // One is of another history; with nothing behind it, it is a torn tail.
+    let strange = disk.with(segment, |bytes| bytes[second..third].copy_from_slice(&stranger));
+    check_refusal(&recover(SyncPolicy::Always, &strange).expect_err("another history"), segment, second);
+    let (recovered, report) = recover(SyncPolicy::Always, &strange.cut(segment, third.min(end))).expect("a torn tail");
+    assert_eq!(recovered.state().into_keys().collect::<Vec<_>>(), [b"a", b"b"]);
+    assert!(report.torn.is_some());
+}
+
 /// Garbage behind the end, of any kind, is a torn tail: cut, reported, gone.
 #[test]
 fn garbage_behind_the_end_is_cut() {
