@@ -63,6 +63,8 @@ fn claimed_lengths_cost_no_memory() {
         possible.send(b"SET k 16000000\r\nthe first bytes").expect("room in the socket");
         clients.extend([absurd, possible]);
     }
+    // A little more of each payload, so that the server has to keep what it had.
+    clients.iter_mut().for_each(|client| client.send(b"and the next").expect("room in the socket"));
     for _ in 0..3 {
         witness.ping().expect("a reply");
     }
