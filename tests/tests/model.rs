@@ -120,8 +120,8 @@ impl Expected {
     }
 }
 
-fn line(text: impl ToString) -> Expected {
-    Expected::Exactly(format!("{}\r\n", text.to_string()).into_bytes())
+fn line(text: impl std::fmt::Display) -> Expected {
+    Expected::Exactly(format!("{text}\r\n").into_bytes())
 }
 
 /// What there is, and the highest version that each key ever had.
