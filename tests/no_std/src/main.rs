@@ -11,6 +11,8 @@
 extern crate alloc;
 
 mod freestanding;
+// The tests' own, which is as free of std.
+#[path = "../../src/memory_log.rs"]
 mod memory_log;
 
 use alloc::vec::Vec;

@@ -1,16 +1,23 @@
-//! Segments in memory: both traits of storage that the engine needs.
+//! The log's segments in memory, without faults: everything is done at once and nothing is lost.
+//!
+//! Uses `alloc` only, so that the proof in `tests/no_std` runs on it too.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use osprey_core::storage::{LogFiles, SegmentNumber, StorageError, StorageOp};
 
-#[derive(Default)]
-pub struct MemoryLog(BTreeMap<SegmentNumber, Vec<u8>>);
+/// Segments by number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryLog(pub BTreeMap<SegmentNumber, Vec<u8>>);
 
 const MISSING: StorageError = StorageError::Io(None);
 
 impl MemoryLog {
+    /// Does an operation.
+    ///
+    /// # Errors
+    /// It is about a segment that was not started: the engine's fault.
     pub fn execute(&mut self, op: &StorageOp) -> Result<(), StorageError> {
         match op {
             StorageOp::Reserve { .. } => {}
