@@ -6,4 +6,4 @@ use osprey_tests::fuzz::{NotingAllocator, replay_repaired};
 #[global_allocator]
 static ALLOCATOR: NotingAllocator = NotingAllocator;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| replay_repaired::check(data));
+libfuzzer_sys::fuzz_target!(|input: replay_repaired::Input| input.run());

@@ -4,6 +4,7 @@
 mod allocation;
 mod damage;
 mod fragments;
+mod model;
 pub mod parser;
 mod recovery;
 pub mod replay;
@@ -11,6 +12,7 @@ pub mod replay_repaired;
 pub mod reply;
 pub mod round_trip;
 mod server;
+pub mod store;
 
 pub use allocation::NotingAllocator;
 
@@ -24,4 +26,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("replay_repaired", replay_repaired::check),
     ("reply", reply::check),
     ("round_trip", round_trip::check),
+    ("store", store::check),
 ];

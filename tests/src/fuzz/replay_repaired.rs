@@ -14,8 +14,9 @@ use crate::memory_log::MemoryLog;
 
 const NOW: Millis = Millis(1_700_000_000_000);
 
+/// A history, and what happens to its log.
 #[derive(Arbitrary, Debug)]
-struct Input {
+pub struct Input {
     batch: bool,
     script: Vec<Op>,
     damage: Vec<Damage>,
@@ -57,21 +58,29 @@ enum Op {
 
 /// See the module.
 pub fn check(data: &[u8]) {
-    let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
-    let policy = if input.batch { SyncPolicy::Batch { delay_ms: 100, bytes: 4096 } } else { SyncPolicy::Always };
-    let mut writer = Writer { server: start(MemoryLog::default(), policy, 0, NOW), policy, now: NOW, runs: 1 };
-    input.script.iter().for_each(|op| writer.perform(op));
-    writer.server.store();
-
-    let Writer { server, now, runs, .. } = writer;
-    if input.damage.is_empty() {
-        let recovered = start(server.log.clone(), policy, runs, now);
-        assert_eq!(recovered.entries(), server.entries(), "nothing happened to the log, and its data is other data");
+    if let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) {
+        input.run();
     }
-    let mut log = server.log;
-    input.damage.iter().for_each(|one| damage(&mut log, one));
-    repair(&mut log, input.repair);
-    assert_recovers_well(&log, now);
+}
+
+impl Input {
+    /// See the module.
+    pub fn run(&self) {
+        let policy = if self.batch { SyncPolicy::Batch { delay_ms: 100, bytes: 4096 } } else { SyncPolicy::Always };
+        let mut writer = Writer { server: start(MemoryLog::default(), policy, 0, NOW), policy, now: NOW, runs: 1 };
+        self.script.iter().for_each(|op| writer.perform(op));
+        writer.server.store();
+
+        let Writer { server, now, runs, .. } = writer;
+        if self.damage.is_empty() {
+            let recovered = start(server.log.clone(), policy, runs, now);
+            assert_eq!(recovered.live_entries(), server.live_entries(), "nothing happened to the log, and its data is other data");
+        }
+        let mut log = server.log;
+        self.damage.iter().for_each(|one| damage(&mut log, one));
+        repair(&mut log, self.repair);
+        assert_recovers_well(&log, now);
+    }
 }
 
 fn start(log: MemoryLog, policy: SyncPolicy, run: u64, now: Millis) -> Server {

@@ -18,6 +18,10 @@ const LIMITS: Limits = Limits { key_bytes_max: 256, value_bytes_max: 512, line_b
 /// Stands before what is tested.
 const BEFORE: &[u8] = b"before";
 
+/// What is sent.
+#[derive(Arbitrary, Debug)]
+pub struct Input(Message);
+
 #[derive(Arbitrary, Debug)]
 enum Message {
     Request(Request),
@@ -78,11 +82,18 @@ enum Answer {
 
 /// See the module.
 pub fn check(data: &[u8]) {
-    match Message::arbitrary_take_rest(Unstructured::new(data)) {
-        Ok(Message::Request(request)) => check_request(&request),
-        Ok(Message::Reply(answer)) => check_answer(&answer),
-        // Too few bytes for any message.
-        Err(_) => {}
+    if let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) {
+        input.run();
+    }
+}
+
+impl Input {
+    /// See the module.
+    pub fn run(&self) {
+        match &self.0 {
+            Message::Request(request) => check_request(request),
+            Message::Reply(answer) => check_answer(answer),
+        }
     }
 }
 

@@ -92,7 +92,13 @@ impl Server {
         assert_eq!(entries.len(), self.engine.store().len(), "a walk over a store at rest sees each key once");
         entries
     }
+
+    /// All keys that are there now; sorted.
+    pub(super) fn live_entries(&self) -> Vec<EntryCopy> {
+        let now = self.engine.now().0;
+        self.entries().into_iter().filter(|(_, _, expiry, _)| expiry.is_none_or(|expiry| expiry > now)).collect()
+    }
 }
 
-/// Key, version, expiry, value.
+/// Key, version, expiry (Unix ms), value.
 pub(super) type EntryCopy = (Vec<u8>, u64, Option<u64>, Vec<u8>);
