@@ -209,10 +209,10 @@ fn frame_len(frame: &[u8]) -> Option<usize> {
 /// Which checksums are made right again.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub(super) struct Repair {
-    headers: bool,
-    frames: bool,
+    pub(super) headers: bool,
+    pub(super) frames: bool,
     /// Also each frame's and segment's reference to the frame before.
-    chain: bool,
+    pub(super) chain: bool,
 }
 
 /// Makes checksums right for what they cover.

@@ -5,6 +5,7 @@ mod allocation;
 mod damage;
 mod fragments;
 mod model;
+mod operations;
 pub mod parser;
 mod recovery;
 pub mod replay;

@@ -8,6 +8,7 @@ use osprey_core::units::Millis;
 use osprey_core::wal::writer::SyncPolicy;
 
 use super::damage::{Damage, Repair, damage, repair};
+use super::operations::{all, few};
 use super::recovery::assert_recovers_well;
 use super::server::Server;
 use crate::memory_log::MemoryLog;
@@ -18,9 +19,11 @@ const NOW: Millis = Millis(1_700_000_000_000);
 #[derive(Arbitrary, Debug)]
 pub struct Input {
     batch: bool,
-    script: Vec<Op>,
-    damage: Vec<Damage>,
     repair: Repair,
+    #[arbitrary(with = few)]
+    damage: Vec<Damage>,
+    #[arbitrary(with = all)]
+    script: Vec<Op>,
 }
 
 /// What makes frames of all kinds.
@@ -136,7 +139,46 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::damage::{FrameField, HeaderField, Value};
     use super::*;
+
+    const EVERYTHING: Repair = Repair { headers: true, frames: true, chain: false };
+
+    fn set(key: u8) -> Op {
+        Op::Set { key, value_bytes: 20, expiry_ms: key.is_multiple_of(3).then_some(9) }
+    }
+
+    /// Its frames could be read, since they continued what the header said; what was written behind them couldn't.
+    #[test]
+    fn a_first_segment_that_continues_another() {
+        let chain = Damage::Header { segment: 0, field: HeaderField::Chain, value: Value::This(7) };
+        let previous = Damage::Frame { segment: 0, frame: 0, field: FrameField::Previous, value: Value::This(7) };
+        Input { batch: false, repair: EVERYTHING, damage: vec![chain.clone()], script: vec![] }.run();
+        Input { batch: false, repair: EVERYTHING, damage: vec![chain, previous], script: vec![set(1), Op::Store] }.run();
+    }
+
+    /// A new segment would have replaced it.
+    #[test]
+    fn a_segment_with_the_last_number() {
+        let number = Damage::Number { segment: 0, value: Value::Most };
+        Input { batch: false, repair: EVERYTHING, damage: vec![number], script: vec![set(1), Op::Store] }.run();
+    }
+
+    #[test]
+    fn a_frame_that_claims_to_be_longer_than_its_segment() {
+        for value in [Value::More(1), Value::More(64), Value::Most] {
+            let length = Damage::Frame { segment: 0, frame: 0, field: FrameField::PayloadLength, value };
+            Input { batch: false, repair: EVERYTHING, damage: vec![length], script: vec![set(1), Op::Store, set(2)] }.run();
+        }
+    }
+
+    #[test]
+    fn a_frame_that_claims_other_records_than_it_has() {
+        for value in [Value::More(-1), Value::More(1), Value::Most] {
+            let records = Damage::Frame { segment: 0, frame: 0, field: FrameField::Records, value };
+            Input { batch: false, repair: EVERYTHING, damage: vec![records], script: vec![set(1), Op::Store] }.run();
+        }
+    }
 
     /// `cargo test -p osprey-tests -- --ignored write_seeds` writes the seeds of `replay` into its corpus.
     #[test]
@@ -144,7 +186,6 @@ mod tests {
     fn write_seeds() {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/replay");
         std::fs::create_dir_all(directory).unwrap();
-        let set = |key| Op::Set { key, value_bytes: 20, expiry_ms: (key % 3 == 0).then_some(9) };
         let histories = [
             vec![],
             vec![set(1), set(2), Op::Del { key: 1 }],

@@ -280,3 +280,37 @@ impl Answer {
         (expect, Some(reply))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_of_every_range() {
+        let key = || b"k".to_vec();
+        let requests = [
+            Request::Incr(key(), i64::MIN),
+            Request::Decr(key(), i64::MIN),
+            Request::Decr(key(), i64::MAX),
+            Request::Expire(key(), i64::MIN, Some(u64::MAX)),
+            Request::Del(key(), Some(0)),
+            Request::Scan { cursor: u64::MAX, count: core::num::NonZeroU64::new(u64::MAX), prefix: vec![0xFF; 256] },
+            Request::Get(vec![b'k'; 256]),
+            Request::Get(vec![b'k'; 257]),
+            Request::Get(vec![b'k'; 65_536]),
+            Request::Mget(vec![key(); 15]),
+            Request::Mget(vec![key(); 16]),
+            Request::Mget(vec![]),
+        ];
+        requests.iter().for_each(check_request);
+        for expiry in [Expiry::Clear, Expiry::In(1), Expiry::In(Millis::MAX.0), Expiry::At(1), Expiry::At(Millis::MAX.0), Expiry::Keep] {
+            for presence in [None, Some(false), Some(true)] {
+                check_request(&Request::Set { key: key(), value: b"\r\n".to_vec(), expiry, presence, version: Some(u64::MAX) });
+            }
+        }
+        for integer in [i64::MIN, -1, 0, i64::MAX] {
+            check_answer(&Answer::Integer(integer));
+        }
+        check_answer(&Answer::Value { value: b"\r\n".to_vec(), version: u64::MAX, expiry: Some(u64::MAX) });
+    }
+}

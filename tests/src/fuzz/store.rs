@@ -13,6 +13,7 @@ use osprey_core::units::{Millis, Version};
 use osprey_core::wal::writer::SyncPolicy;
 
 use super::model::{Held, Model};
+use super::operations::{all, few};
 use super::server::{EntryCopy, Server};
 use crate::memory_log::MemoryLog;
 
@@ -22,6 +23,7 @@ const BEGIN: u64 = 1_700_000_000_000;
 #[derive(Arbitrary, Debug)]
 pub struct Input {
     policy: Policy,
+    #[arbitrary(with = all)]
     operations: Vec<Op>,
 }
 
@@ -60,7 +62,7 @@ enum Op {
     Incr(Key, i64),
     Decr(Key, i64),
     Mget([Key; 3]),
-    Mset(Vec<(Key, Value)>),
+    Mset(#[arbitrary(with = few)] Vec<(Key, Value)>),
     Scan {
         count: Option<core::num::NonZeroU8>,
         prefix: bool,
@@ -344,8 +346,8 @@ impl Pair {
     }
 
     fn mset(&mut self, pairs: &[(Key, Value)]) {
-        // Within the limits of words and payload.
-        let pairs: Vec<(Vec<u8>, Vec<u8>)> = pairs.iter().take(8).map(|(key, value)| (key.bytes(), value.bytes(8))).collect();
+        // All payloads together are within the limit.
+        let pairs: Vec<(Vec<u8>, Vec<u8>)> = pairs.iter().map(|(key, value)| (key.bytes(), value.bytes(16))).collect();
         if pairs.is_empty() {
             return;
         }
