@@ -41,6 +41,9 @@ const SECTOR: u32 = SECTOR_BYTES as u32;
 
 const MAGIC: [u8; 8] = *b"OSPREYWL";
 
+/// Segments, epochs and records are counted from 1. No log comes near the other end, so that counting on never overflows.
+const COUNTERS: core::ops::Range<u64> = 1..1 << 63;
+
 /// A random number that tells databases apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatabaseId(pub [u8; 16]);
@@ -85,7 +88,7 @@ pub enum HeaderError {
     Sector(u32),
     /// The checksum doesn't match: damaged.
     Checksum,
-    /// The checksum matches, but the segment's number, epoch or first LSN is none that can be, or none that another could follow.
+    /// The checksum matches, but the segment's number, epoch or first LSN is none that a log comes to.
     OutOfRange,
 }
 
@@ -162,7 +165,7 @@ impl SegmentHeader {
         if sector != SECTOR {
             return Err(HeaderError::Sector(sector));
         }
-        if [header.number.0, header.epoch, header.first_lsn.0].iter().any(|&counter| counter == 0 || counter == u64::MAX) {
+        if [header.number.0, header.epoch, header.first_lsn.0].iter().any(|counter| !COUNTERS.contains(counter)) {
             return Err(HeaderError::OutOfRange);
         }
         Ok(header)
@@ -215,8 +218,8 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_that_nothing_could_follow_is_refused() {
-        for limit in [0, u64::MAX] {
+    fn a_segment_that_no_log_comes_to_is_refused() {
+        for limit in [0, 1 << 63, u64::MAX] {
             for header in [
                 SegmentHeader { number: SegmentNumber(limit), ..HEADER },
                 SegmentHeader { epoch: limit, ..HEADER },
