@@ -5,8 +5,10 @@
 //! - After it has succeeded, it succeeds again, and gives the same bytes and the same data (invariant 7).
 //! - And the log goes on: what is written now is there, with all that was there, after the next recovery.
 
+use osprey_core::checksum::crc32c;
 use osprey_core::recovery::RecoveryError;
 use osprey_core::units::Millis;
+use osprey_core::wal::segment::SegmentHeader;
 use osprey_core::wal::writer::SyncPolicy;
 
 use super::allocation::largest_request;
@@ -39,6 +41,9 @@ pub(super) fn assert_recovers_well(log: &MemoryLog, now: Millis) {
     assert_eq!(again, files, "another recovery leaves other bytes");
     assert_same(&first, &second);
 
+    if files.0.values().any(|file| is_near_the_end(file)) {
+        return;
+    }
     let before = without_probe(&second);
     let reply = second.ask_and_store(b"SET probe\xFF 5\r\nvalue\r\n", now);
     let (_, third) = Server::recover(second.log, SyncPolicy::Always, 3, now);
@@ -49,6 +54,11 @@ pub(super) fn assert_recovers_well(log: &MemoryLog, now: Millis) {
         Some(version) => assert_eq!(probe, [b"VALUE 5 ".as_slice(), version, b" -1\r\nvalue\r\n"].concat(), "written, and then"),
         None => assert!(reply.starts_with(b"ERR INTERNAL "), "{}", reply.escape_ascii()),
     }
+}
+
+/// Whether the segment's number or epoch is near the highest that is accepted, where a log that goes on must end. None gets there by counting.
+fn is_near_the_end(segment: &[u8]) -> bool {
+    SegmentHeader::decode(segment, crc32c).is_ok_and(|header| header.number.0.max(header.epoch) > 1 << 62)
 }
 
 fn without_probe(server: &Server) -> Vec<super::server::EntryCopy> {

@@ -5,6 +5,8 @@
 //! - A process that ends, in order or not, loses nothing that storage was asked to do, and no more than what it wasn't (2, 7).
 //! - Every reply may leave once storage has done what it was asked.
 
+mod op;
+
 use arbitrary::{Arbitrary, Unstructured};
 use osprey_core::protocol::client::{self, Expect, Found, Reply, ReplyLimits, Step};
 use osprey_core::protocol::command::{Presence, SetExpiry, SetOptions};
@@ -13,9 +15,13 @@ use osprey_core::units::{Millis, Version};
 use osprey_core::wal::writer::SyncPolicy;
 
 use super::model::{Held, Model};
-use super::operations::{all, few};
+use super::operations::all;
 use super::server::{EntryCopy, Server};
 use crate::memory_log::MemoryLog;
+use op::{Key, Ms, Op, Value, Ver};
+
+/// How many keys one [`Op::Fill`] sets.
+const FILL_KEYS: usize = 50;
 
 const BEGIN: u64 = 1_700_000_000_000;
 
@@ -42,111 +48,6 @@ impl From<Policy> for SyncPolicy {
             Policy::Always => Self::Always,
         }
     }
-}
-
-#[derive(Arbitrary, Debug)]
-enum Op {
-    Get(Key),
-    Set {
-        key: Key,
-        value: Value,
-        expiry: Expiry,
-        presence: Option<bool>,
-        version: Option<Ver>,
-    },
-    Del(Key, Option<Ver>),
-    Exists(Key),
-    Expire(Key, Ms, Option<Ver>),
-    Persist(Key),
-    Ttl(Key),
-    Incr(Key, i64),
-    Decr(Key, i64),
-    Mget([Key; 3]),
-    Mset(#[arbitrary(with = few)] Vec<(Key, Value)>),
-    Scan {
-        count: Option<core::num::NonZeroU8>,
-        prefix: bool,
-    },
-    Stats,
-    /// Many keys, so that tables split.
-    Fill {
-        keys: u8,
-        expiry_ms: u8,
-    },
-    Wait {
-        ms: u16,
-    },
-    Tick,
-    /// Storage does what it was asked.
-    Store,
-    /// The process is killed; what storage wasn't asked yet is lost.
-    Kill,
-    /// The process ends in order and starts again.
-    Restart,
-}
-
-/// Few keys, so that they meet again.
-#[derive(Arbitrary, Clone, Copy, Debug)]
-struct Key(u8);
-
-impl Key {
-    fn bytes(self) -> Vec<u8> {
-        format!("{}", self.0 & 7).into_bytes()
-    }
-}
-
-#[derive(Arbitrary, Clone, Debug)]
-enum Value {
-    Bytes(Vec<u8>),
-    Integer(i64),
-}
-
-impl Value {
-    /// As many as the server's limit allows.
-    fn bytes(&self, limit: usize) -> Vec<u8> {
-        let mut bytes = match self {
-            Self::Bytes(bytes) => bytes.clone(),
-            Self::Integer(integer) => integer.to_string().into_bytes(),
-        };
-        bytes.truncate(limit);
-        bytes
-    }
-}
-
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Expiry {
-    Clear,
-    In(u8),
-    InVeryLong,
-    /// Relative to now.
-    At(i8),
-    Keep,
-}
-
-impl Expiry {
-    fn option(self, now: u64) -> SetExpiry {
-        match self {
-            Self::Clear => SetExpiry::Clear,
-            Self::In(ms) => SetExpiry::In(u64::from(ms) + 1),
-            Self::InVeryLong => SetExpiry::In(Millis::MAX.0),
-            Self::At(ms) => SetExpiry::At(Millis(now.saturating_add_signed(i64::from(ms)))),
-            Self::Keep => SetExpiry::Keep,
-        }
-    }
-}
-
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Ms {
-    Short(i8),
-    Any(i64),
-}
-
-/// A version, mostly near the current one.
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Ver {
-    Current,
-    Near(i8),
-    None,
 }
 
 /// See the module.
@@ -244,13 +145,18 @@ impl Pair {
             Op::Mset(pairs) => self.mset(pairs),
             Op::Scan { count, prefix } => self.scan(count.map(|count| u64::from(count.get())), if *prefix { b"f" } else { b"" }),
             Op::Stats => self.stats(),
-            Op::Fill { keys, expiry_ms } => {
+            Op::Fill { from, expiry_ms } => {
                 let expiry = if *expiry_ms == 0 { SetExpiry::Clear } else { SetExpiry::In(u64::from(*expiry_ms)) };
-                for key in 0..u16::from(*keys) * 2 {
+                for key in (u16::from(*from) * 2..).take(FILL_KEYS) {
                     self.set(format!("f{key}").as_bytes(), b"", &SetOptions { expiry, ..SetOptions::default() });
                 }
             }
             Op::Wait { ms } => self.model.now += u64::from(*ms),
+            Op::WaitFor { key, before } => {
+                if let Some(expiry) = self.model.live(&key.bytes()).and_then(|held| held.expiry) {
+                    self.model.now = expiry - u64::from(*before);
+                }
+            }
             Op::Tick => drop(self.server.engine.tick(Millis(self.model.now))),
             Op::Store => self.store(),
             Op::Kill => self.restart(false),
@@ -449,5 +355,56 @@ impl<'a> Replies<'a> {
 
     fn end(self) {
         assert!(self.0.is_empty(), "more than a reply: {}", self.0.escape_ascii());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::op::Expiry;
+    use super::*;
+
+    fn run(operations: &[Op]) {
+        for policy in [Policy::Os, Policy::Batch, Policy::Always] {
+            Input { policy, operations: operations.to_vec() }.run();
+        }
+    }
+
+    #[test]
+    fn tables_split_expire_and_fill_again() {
+        let fill = |expiry_ms| (0..10).map(move |at| Op::Fill { from: at * 25, expiry_ms });
+        let scan = || Op::Scan { count: None, prefix: true };
+        let operations = fill(0).chain([scan(), Op::Restart, scan()]).chain(fill(9)).chain([Op::Wait { ms: 9 }, Op::Tick, scan()]);
+        let operations: Vec<Op> = operations.chain(fill(0)).chain([scan(), Op::Store, Op::Kill, scan()]).collect();
+        run(&operations);
+    }
+
+    #[test]
+    fn a_key_is_gone_at_its_millisecond_and_not_before() {
+        let key = Key(1);
+        let set = Op::Set { key, value: Value::Integer(1), expiry: Expiry::In(99), presence: None, version: None };
+        let look = || [Op::Get(key), Op::Exists(key), Op::Ttl(key), Op::Scan { count: None, prefix: false }];
+        let mut operations = vec![set, Op::WaitFor { key, before: true }];
+        operations.extend(look());
+        operations.extend([Op::Restart, Op::WaitFor { key, before: false }]);
+        operations.extend(look());
+        run(&operations);
+    }
+
+    #[test]
+    fn versions_go_on_after_removal_and_restart() {
+        let set = |key, expiry| Op::Set { key: Key(key), value: Value::Integer(1), expiry, presence: None, version: Some(Ver::Current) };
+        let removals = [
+            Op::Del(Key(1), Some(Ver::Current)),
+            Op::Expire(Key(1), Ms::Short(0), None),
+            set(1, Expiry::At(0)),
+            Op::WaitFor { key: Key(1), before: false },
+        ];
+        for removal in removals {
+            for restart in [Op::Kill, Op::Restart] {
+                let before = [set(1, Expiry::In(5)), set(1, Expiry::Keep), removal.clone(), Op::Tick, Op::Store, restart];
+                let after = [set(1, Expiry::Clear), set(2, Expiry::Clear), Op::Mget([Key(1), Key(2), Key(3)])];
+                run(&before.into_iter().chain(after).collect::<Vec<Op>>());
+            }
+        }
     }
 }
