@@ -8,7 +8,7 @@ thread_local! {
 }
 
 /// The system's allocator; it notes the largest request of each thread. A fuzz target or test that is to find wrong requests
-/// makes it its global allocator; elsewhere [`largest_request`] sees none.
+/// makes it its global allocator; elsewhere `largest_request` sees none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NotingAllocator;
 

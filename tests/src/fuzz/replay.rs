@@ -1,4 +1,4 @@
-//! Recovery of a directory that is any bytes at all: see [`super::recovery`] for what is checked.
+//! Recovery of a directory that is any bytes at all: see `recovery.rs` for what is checked.
 //!
 //! Input: segments, each a number (1 byte), a count of pieces (1 byte) and the pieces; a piece is a count of zeros (2 bytes), a length
 //! (2 bytes, little-endian) and bytes. So the zeros that a segment is full of take no space in a corpus.

@@ -1,6 +1,6 @@
 //! Recovery of a log that was written in order and then damaged, with checksums that are right all the same.
 //!
-//! - See [`super::recovery`]: it holds for any damage.
+//! - See `recovery.rs`: it holds for any damage.
 //! - Without damage nothing is lost: the data is what it was.
 
 use arbitrary::{Arbitrary, Unstructured};
