@@ -242,7 +242,10 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    fn samples() -> Vec<(Version, Option<Millis>, Vec<u8>, Vec<u8>)> {
+    /// Version, expiry, key, value.
+    type Sample = (Version, Option<Millis>, Vec<u8>, Vec<u8>);
+
+    fn samples() -> Vec<Sample> {
         let mut samples = Vec::new();
         for version in [0, 1, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, u64::MAX] {
             for expiry in [None, Some(Millis(0)), Some(Millis::MAX)] {

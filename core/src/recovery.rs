@@ -175,7 +175,7 @@ impl<F: LogFiles> Log<'_, F> {
             return Err(RecoveryError::Misnamed { segment: number, header: header.number });
         }
         let expected = match self.segments.last() {
-            None if header.first_lsn == Lsn(1) => number,
+            None if header.first_lsn == Lsn(1) && header.chain == 0 => number,
             None => return Err(RecoveryError::Missing(SegmentNumber(number.0.saturating_sub(1)))),
             Some(before) => before.header.number.next(),
         };

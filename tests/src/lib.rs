@@ -9,10 +9,16 @@
 //! - [`transcript`]: what is sent and what must come back, as text.
 //! - [`server_process`]: the real server, on a free port and a directory of its own.
 //! - [`client`]: a blocking connection to it.
+//! - [`fuzz`]: what the fuzz targets do, for plain tests too.
+//! - [`memory_log`]: a log in memory without faults, on `alloc` alone.
 #![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
+extern crate alloc;
+
 pub mod client;
+pub mod fuzz;
 pub mod machine;
+pub mod memory_log;
 pub mod memory_storage;
 pub mod server_process;
 pub mod transcript;

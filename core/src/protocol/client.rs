@@ -384,6 +384,9 @@ pub fn parse_reply<'a>(expect: Expect, input: &'a [u8], limits: &ReplyLimits) ->
         return if too_long { Err(Malformed) } else { Ok(Step::Incomplete { at_least: input.len() + 1 }) };
     };
     let line = without_cr(input.get(..line_len).unwrap_or_default());
+    if line.len() > limits.line_bytes_max {
+        return Err(Malformed);
+    }
     let (_, head) = all_consuming(|line| head(expect, line)).parse(line).map_err(|_: nom::Err<()>| Malformed)?;
     let begin = line_len + 1;
     let (key, len, version, expiry) = match head {
@@ -490,5 +493,23 @@ fn whole(expect: Expect, line: &[u8]) -> Parsed<'_, Reply<'_>> {
         }
         Expect::Bye => value(Reply::Bye, tag("BYE")).parse(line),
         Expect::Value | Expect::Item => Err(nom::Err::Error(())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_over_the_limit_is_malformed_whether_or_not_its_end_has_arrived() {
+        let limits = ReplyLimits { line_bytes_max: 4, value_bytes_max: 4 };
+        for (stream, expected) in [
+            (&b"1234\r\n"[..], Ok(Step::Complete { reply: Reply::Integer(1234), consumed: 6 })),
+            (b"12345\r\n", Err(Malformed)),
+            (b"12345\n", Err(Malformed)),
+            (b"12345\r", Err(Malformed)),
+        ] {
+            assert_eq!(parse_reply(Expect::Integer, stream, &limits), expected);
+        }
     }
 }

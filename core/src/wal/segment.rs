@@ -41,6 +41,9 @@ const SECTOR: u32 = SECTOR_BYTES as u32;
 
 const MAGIC: [u8; 8] = *b"OSPREYWL";
 
+/// Segments, epochs and records are counted from 1. No log comes near the other end, so that counting on never overflows.
+const COUNTERS: core::ops::Range<u64> = 1..1 << 63;
+
 /// A random number that tells databases apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatabaseId(pub [u8; 16]);
@@ -85,6 +88,8 @@ pub enum HeaderError {
     Sector(u32),
     /// The checksum doesn't match: damaged.
     Checksum,
+    /// The checksum matches, but the segment's number, epoch or first LSN is none that a log comes to.
+    OutOfRange,
 }
 
 impl fmt::Display for HeaderError {
@@ -94,6 +99,7 @@ impl fmt::Display for HeaderError {
             Self::Format(found) => write!(f, "its format is {found}, this version reads format {FORMAT}"),
             Self::Sector(found) => write!(f, "its sector size is {found}, this version knows {SECTOR_BYTES}"),
             Self::Checksum => f.write_str("the checksum of its header does not match"),
+            Self::OutOfRange => f.write_str("its header is whole, but names a segment number, epoch or LSN that cannot be"),
         }
     }
 }
@@ -159,6 +165,9 @@ impl SegmentHeader {
         if sector != SECTOR {
             return Err(HeaderError::Sector(sector));
         }
+        if [header.number.0, header.epoch, header.first_lsn.0].iter().any(|counter| !COUNTERS.contains(counter)) {
+            return Err(HeaderError::OutOfRange);
+        }
         Ok(header)
     }
 }
@@ -179,5 +188,45 @@ impl Fields<'_> {
 
     pub(super) fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.take())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checksum::crc32c;
+
+    const HEADER: SegmentHeader = SegmentHeader {
+        database: DatabaseId(*b"0123456789abcdef"),
+        epoch: 2,
+        salt: 3,
+        number: SegmentNumber(4),
+        first_lsn: Lsn(5),
+        durable: Lsn(6),
+        time: Millis(7),
+        floor: Version(8),
+        chain: 9,
+    };
+
+    fn encoded_and_decoded(header: &SegmentHeader) -> Result<SegmentHeader, HeaderError> {
+        SegmentHeader::decode(&header.encode(crc32c).unwrap(), crc32c)
+    }
+
+    #[test]
+    fn a_header_is_read_as_it_was_written() {
+        assert_eq!(encoded_and_decoded(&HEADER), Ok(HEADER));
+    }
+
+    #[test]
+    fn a_segment_that_no_log_comes_to_is_refused() {
+        for limit in [0, 1 << 63, u64::MAX] {
+            for header in [
+                SegmentHeader { number: SegmentNumber(limit), ..HEADER },
+                SegmentHeader { epoch: limit, ..HEADER },
+                SegmentHeader { first_lsn: Lsn(limit), ..HEADER },
+            ] {
+                assert_eq!(encoded_and_decoded(&header), Err(HeaderError::OutOfRange), "{header:?}");
+            }
+        }
     }
 }

@@ -1,0 +1,70 @@
+//! The client's parser of replies, over any bytes.
+//!
+//! - It doesn't panic, and takes no more than there is.
+//! - It doesn't change its mind: with less of the stream it says the same or [`Step::Incomplete`], and then `at_least` is
+//!   more than there was and no more than what completes the piece.
+//!
+//! Input: a byte that chooses the limits and what is expected, four lengths of fragments, the stream.
+
+use osprey_core::protocol::client::{Expect, Malformed, ReplyLimits, Step, parse_reply};
+
+use super::fragments::Fragmented;
+
+const NARROW: ReplyLimits = ReplyLimits { line_bytes_max: 40, value_bytes_max: 12 };
+
+const EXPECTATIONS: [Expect; 13] = [
+    Expect::Pong,
+    Expect::Stored,
+    Expect::Value,
+    Expect::Deleted,
+    Expect::Exists,
+    Expect::Changed,
+    Expect::Integer,
+    Expect::Item,
+    Expect::Count,
+    Expect::Cursor,
+    Expect::ScanItem,
+    Expect::Stat,
+    Expect::Bye,
+];
+
+/// See the module.
+pub fn check(data: &[u8]) {
+    let Some((&choice, data)) = data.split_first() else { return };
+    let Some(mut input) = Fragmented::new(data) else { return };
+    let limits = if choice & 0x80 == 0 { NARROW } else { ReplyLimits::default() };
+    let expect = EXPECTATIONS[usize::from(choice & 0x7F) % EXPECTATIONS.len()];
+    // Piece by piece, as a client reads a list.
+    while let Some(consumed) = check_piece(expect, input, &limits) {
+        input.stream = &input.stream[consumed..];
+    }
+}
+
+/// Checks the piece at the beginning of the stream; returns its length, `None` if there is none.
+fn check_piece(expect: Expect, input: Fragmented<'_>, limits: &ReplyLimits) -> Option<usize> {
+    let whole = parse_reply(expect, input.stream, limits);
+    if let Ok(Step::Complete { consumed, .. }) = whole {
+        assert!(consumed > 0 && consumed <= input.stream.len(), "takes {consumed} of {} bytes", input.stream.len());
+    }
+    let mut decided = false;
+    for arrived in input.arrivals() {
+        let step = parse_reply(expect, &input.stream[..arrived], limits);
+        match (step, whole) {
+            (Ok(Step::Incomplete { at_least }), whole) => {
+                assert!(!decided, "forgets what it knew");
+                assert!(at_least > arrived, "asks for {at_least} bytes and has {arrived}");
+                if let Ok(Step::Complete { consumed, .. }) = whole {
+                    assert!(at_least <= consumed, "asks for {at_least} bytes of a piece of {consumed}");
+                }
+            }
+            (step @ (Ok(Step::Complete { .. }) | Err(Malformed)), whole) => {
+                assert_eq!(step, whole, "with {arrived} bytes and with all");
+                decided = true;
+            }
+        }
+    }
+    match whole {
+        Ok(Step::Complete { consumed, .. }) => Some(consumed),
+        Ok(Step::Incomplete { .. }) | Err(Malformed) => None,
+    }
+}
