@@ -466,7 +466,8 @@ impl LogWriter {
         if self.poisoned.is_some() {
             return None;
         }
-        self.poll_append(now, floor).or_else(|| self.poll_sync()).or_else(|| self.poll_reserve())
+        // The sync first: it waits for the append under way to end, and would wait for ever if the next always began before it.
+        self.poll_sync().or_else(|| self.poll_append(now, floor)).or_else(|| self.poll_reserve())
     }
 
     fn poll_reserve(&mut self) -> Option<StorageOp> {
@@ -615,7 +616,9 @@ impl LogWriter {
             self.syncing = Some(self.written);
             return Some(StorageOp::Sync { segment: active.number, trim_to: Some(active.end) });
         }
-        if !(self.sync_wanted || flush) || self.written.lsn <= self.durable.lsn {
+        // An append under way may lie in the sector that the sync would end in; only those that follow begin in a fresh one.
+        let appending = matches!(self.appending, Some(Appending::Frame { .. } | Appending::Seal { .. }));
+        if !(self.sync_wanted || flush) || appending || self.written.lsn <= self.durable.lsn {
             return None;
         }
         self.sync_wanted = false;
