@@ -503,8 +503,10 @@ impl LogWriter {
         }
     }
 
+    /// Whether the segment has room for a frame of this size, also if a sync begins before the frame goes out and moves it to a fresh sector.
     fn fits_active(&self, frame: u64) -> bool {
-        self.active.as_ref().is_some_and(|active| !active.sealed && active.next_offset() + frame + SEAL_BYTES <= self.options.segment_bytes)
+        let fits = |active: &Active| align_up(active.end, SECTOR_BYTES) + frame + SEAL_BYTES <= self.options.segment_bytes;
+        self.active.as_ref().is_some_and(|active| !active.sealed && fits(active))
     }
 
     fn poll_frame(&mut self, now: Millis, floor: Version) -> Option<StorageOp> {
