@@ -198,7 +198,10 @@ impl DataPlane {
         if self.tick_at.is_none_or(|due| due <= now) || self.engine_has_work() {
             self.tick_at = self.engine.tick(now);
         }
-        self.drive_storage()?;
+        // What ends may set a deadline, or be due for a sync at once.
+        while self.drive_storage()? {
+            self.tick_at = self.engine.tick(now);
+        }
         self.flush();
         if begin >= self.housekeeping_at {
             self.housekeep(begin);
@@ -360,8 +363,8 @@ impl DataPlane {
         consumed
     }
 
-    /// Hands storage what it can do, takes back what it has done.
-    fn drive_storage(&mut self) -> Result<(), Failure> {
+    /// Hands storage what it can do, takes back what it has done. Returns whether anything has ended.
+    fn drive_storage(&mut self) -> Result<bool, Failure> {
         let mut ended = false;
         loop {
             let done = match self.engine.poll_storage() {
@@ -381,7 +384,7 @@ impl DataPlane {
                 self.queue(key);
             }
         }
-        Ok(())
+        Ok(ended)
     }
 
     /// Sends what may be sent: for the connections of this turn, and, if the log has come further, for those that waited for it.
@@ -559,3 +562,6 @@ fn text(line: &[u8]) -> String {
     let end = line.len().min(80);
     String::from_utf8_lossy(line.get(..end).unwrap_or_default()).trim_end().to_owned()
 }
+
+#[cfg(test)]
+mod tests;
