@@ -355,6 +355,10 @@ impl DataPlane {
             log::warn!("slow: {took} ms for {consumed} bytes of requests, the first of them {:?}", text(line));
         }
         connection.next = next;
+        if next == Next::Storage {
+            // At once: the operation that it waits for may end before this turn does.
+            self.stalled.push(key);
+        }
         connection.partial_since_ms = match next {
             Next::Read { .. } if consumed < input.len() => connection.partial_since_ms.filter(|_| consumed == 0).or(Some(self.now_ms)),
             _ => None,
@@ -424,8 +428,7 @@ impl DataPlane {
         match connection.next {
             Next::Again => self.queue(key),
             Next::Flush if !connection.blocked && unsent < FLUSHED_BYTES => self.queue(key),
-            Next::Storage => self.stalled.push(key),
-            Next::Flush | Next::Read { .. } | Next::Close => {}
+            Next::Flush | Next::Storage | Next::Read { .. } | Next::Close => {}
         }
     }
 

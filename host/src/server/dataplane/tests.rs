@@ -84,3 +84,17 @@ fn after_a_write_the_next_sync_is_in_the_calendar() {
     let due = rig.plane.tick_at.expect("a sync is to come");
     assert!(due.since(rig.plane.clock.now()) <= 100);
 }
+
+#[test]
+fn a_write_that_finds_the_frame_full_goes_on_in_the_next_turn() {
+    // Under `os` an append ends in the turn in which it began, and none may follow it for a long time.
+    let mut rig = Rig::new(SyncPolicy::Os);
+    let clients: Vec<TcpStream> = (0..20).map(|_| rig.client()).collect();
+    let value = vec![b'v'; 60_000];
+    for (number, mut client) in clients.iter().enumerate() {
+        client.write_all(&[format!("SET {number} {}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat()).unwrap();
+    }
+    for client in &clients {
+        rig.receives(client, b"OK 1\r\n");
+    }
+}
