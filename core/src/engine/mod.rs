@@ -255,7 +255,7 @@ impl Engine {
     /// was not sent yet.
     ///
     /// Bounded: at most [`Limits::requests_per_call`] requests, and no further one once `out` has
-    /// [`Limits::unsent_bytes_soft_max`]; one request looks at [`request::Limits::words_max`] keys at most.
+    /// [`Limits::unsent_bytes_soft_max`] (so [`Next::Again`], [`Next::Flush`] and [`Next::Storage`] always leave some input); one request looks at [`request::Limits::words_max`] keys at most.
     pub fn serve(&mut self, now: Millis, session: &mut Session, input: &[u8], out: &mut Vec<u8>) -> Served {
         self.now = self.now.max(now);
         let begin = out.len();
@@ -265,6 +265,11 @@ impl Engine {
             if session.closing {
                 break Next::Close;
             }
+            let rest = input.get(consumed..).unwrap_or_default();
+            if rest.is_empty() {
+                // Before anything else: whoever has no input left can only be helped by more.
+                break Next::Read { at_least: 1 };
+            }
             if out.len() >= self.options.limits.unsent_bytes_soft_max {
                 break Next::Flush;
             }
@@ -272,7 +277,6 @@ impl Engine {
                 break Next::Again;
             }
             budget -= 1;
-            let rest = input.get(consumed..).unwrap_or_default();
             // Whatever is appended to `out` from here on answers this request.
             let replied = out.len();
             let (answered, used) = match session.parser.next(&self.options.limits.request, rest) {

@@ -98,3 +98,22 @@ fn a_write_that_finds_the_frame_full_goes_on_in_the_next_turn() {
         rig.receives(client, b"OK 1\r\n");
     }
 }
+
+#[test]
+fn a_connection_goes_on_after_a_reply_that_fills_its_buffer_and_after_a_full_turn() {
+    let mut rig = Rig::new(SyncPolicy::Os);
+    let mut client = rig.client();
+    let value = vec![b'v'; 300 << 10];
+    let set = [format!("SET k {}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat();
+    client.set_nonblocking(false).unwrap();
+    client.write_all(&set).unwrap();
+    client.set_nonblocking(true).unwrap();
+    rig.receives(&client, b"OK 1\r\n");
+    client.write_all(b"GET k\r\n").unwrap();
+    rig.receives(&client, &[format!("VALUE {} 1 -1\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat());
+    // As many as one call serves, and nothing behind them.
+    client.write_all(&b"PING\r\n".repeat(1024)).unwrap();
+    rig.receives(&client, &b"PONG\r\n".repeat(1024));
+    client.write_all(b"PING\r\n").unwrap();
+    rig.receives(&client, b"PONG\r\n");
+}
