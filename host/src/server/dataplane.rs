@@ -15,7 +15,7 @@ use osprey_core::engine::{Engine, Next, Served};
 use osprey_core::storage::Storage as _;
 use osprey_core::units::{Lsn, Millis};
 use osprey_core::wal::writer::Poisoned;
-use polling::{Events, Poller};
+use polling::{Event, Events, Poller};
 use slab::Slab;
 use smol::future::{self, FutureExt as _};
 
@@ -186,7 +186,7 @@ impl DataPlane {
             if event.key == LISTENER {
                 self.accept();
             } else {
-                self.event(event.key, event.readable, event.writable, now);
+                self.event(&event, now);
             }
         }
         // Only those that waited when the turn began: whoever comes back in it waits for the next.
@@ -272,13 +272,19 @@ impl DataPlane {
         }
     }
 
-    fn event(&mut self, key: usize, readable: bool, writable: bool, now: Millis) {
+    fn event(&mut self, event: &Event, now: Millis) {
+        let key = event.key;
         let Some(connection) = self.connections.get(key) else { return };
-        if writable && connection.blocked {
-            self.touched.push(key);
-        }
         // A connection that waits for its turn, for room or for storage isn't read from, so that its input stays bounded.
-        if readable && !connection.ended && matches!(connection.next, Next::Read { .. }) {
+        let reads = !connection.ended && matches!(connection.next, Next::Read { .. });
+        if event.writable && connection.blocked {
+            self.touched.push(key);
+        } else if !reads && (event.is_err() == Some(true) || event.is_interrupt()) {
+            // Reset by the client. This is reported whether it is watched for or not, and would be in every turn.
+            log::debug!("connection {key}: reset by the client");
+            return self.close(key);
+        }
+        if event.readable && reads {
             self.receive(key, now);
         }
     }

@@ -117,3 +117,21 @@ fn a_connection_goes_on_after_a_reply_that_fills_its_buffer_and_after_a_full_tur
     client.write_all(b"PING\r\n").unwrap();
     rig.receives(&client, b"PONG\r\n");
 }
+
+#[test]
+fn a_client_that_resets_while_it_waits_for_storage_is_closed() {
+    let mut rig = Rig::new(SyncPolicy::Os);
+    let client = rig.client();
+    let (_, connection) = rig.plane.connections.iter_mut().next().unwrap();
+    connection.next = Next::Storage;
+    connection.watch().unwrap();
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    for _ in 0..TURNS_MAX {
+        if rig.plane.connections.is_empty() {
+            return;
+        }
+        rig.turn();
+    }
+    panic!("its end is reported in every turn, and nobody listens");
+}
