@@ -103,10 +103,11 @@ impl DataPlane {
         let listener = Watched::new(&poller, listener, LISTENER)?;
         let started = Instant::now();
         let watermark = engine.watermark();
+        let clock = SystemClock::not_before(engine.now());
         Ok(Self {
             engine,
             storage,
-            clock: SystemClock::default(),
+            clock,
             poller,
             listener: Some(listener),
             connections: Slab::new(),
