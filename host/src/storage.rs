@@ -116,7 +116,7 @@ impl FileStorage {
     /// See [`OpenError`].
     pub fn open(path: &Path, wake: impl Fn() + Send + Sync + 'static) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Directory(path.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        make_directory(path).map_err(failed)?;
         let handle = Arc::new(File::open(path).map_err(failed)?);
         let lock = lock(path)?;
         let directory = Directory { path: path.to_owned(), handle };
@@ -286,6 +286,18 @@ impl Job {
         let result = result.map_err(|error| failure(doing, &directory.segment(segment), &error));
         Ended { done: StorageDone { op, result }, reserved }
     }
+}
+
+/// Makes a directory and what is missing above it, and makes their names durable: what is synced inside a directory whose own name is lost is
+/// lost with it.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).count();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in path.ancestors().take(missing) {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Makes a file whose blocks are all allocated, so that no later append finds the disk full.
