@@ -17,7 +17,7 @@ use std::thread;
 
 use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageDone, StorageError, StorageOp};
 use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 const LOCK_NAME: &str = "LOCK";
 const SUFFIX: &str = ".oswal";
@@ -303,7 +303,8 @@ fn make_directory(path: &Path) -> io::Result<()> {
 /// Makes a file whose blocks are all allocated, so that no later append finds the disk full.
 fn reserve(path: &Path, bytes: u64) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    let allocated = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+    // Some file systems give up when a signal arrives.
+    let allocated = match retry_on_intr(|| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
             log::warn!("the file system of {} cannot reserve space: a full disk may end the server", path.display());
             file.set_len(bytes)
