@@ -336,9 +336,8 @@ impl LogWriter {
                 Reserve::Failed { .. } => return Err(NoRoom::ReadOnly),
             }
         }
-        if empty && self.pending.is_empty() {
+        if self.pending.is_empty() && self.pending.capacity() < self.spare.capacity() {
             core::mem::swap(&mut self.pending, &mut self.spare);
-            self.pending.clear();
         }
         self.pending.try_reserve(frame - self.pending.len()).map_err(|_| NoRoom::OutOfMemory)?;
         if self.pending.is_empty() {
