@@ -346,7 +346,7 @@ impl Engine {
             self.sweep();
         }
         let log = self.journal.log.tick(self.now);
-        let sweep = self.store.next_expiry().map(|_| self.sweep_at);
+        let sweep = self.store.next_expiry().map(|due| due.max(self.sweep_at));
         log.into_iter().chain(sweep).min()
     }
 

@@ -1,4 +1,4 @@
-//! Which bytes of a reply may leave, while the log's operations are done by hand.
+//! The engine while its log's operations are done by hand: which bytes of a reply may leave, and when it wants to be called again.
 
 use osprey_core::engine::{Engine, Entropy, Next, Options, Served, Session};
 use osprey_core::storage::{LogFiles, SegmentNumber, StorageDone, StorageError, StorageOp};
@@ -100,4 +100,19 @@ fn without_input_more_of_it_is_all_that_is_asked_for() {
     server.out.clear();
     assert_eq!(server.serve("\n\n\n"), Served { consumed: 3, next: read }, "the turn is used up");
     assert_eq!(server.serve("\n\n\n\n"), Served { consumed: 3, next: Next::Again });
+}
+
+#[test]
+fn a_distant_expiry_does_not_wake_the_host_again_and_again() {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut server = Server::new(|_| ());
+    server.serve(&format!("SET k 1 EX {HOUR_MS}\r\nv\r\n"));
+    let (mut now, mut calls) = (NOW, 0);
+    while server.engine.store().len() == 1 {
+        server.settle();
+        now = server.engine.tick(now).unwrap_or(now);
+        calls += 1;
+        assert!(calls < 100, "called too often for one key");
+    }
+    assert!(now.since(NOW) >= HOUR_MS && now.since(NOW) <= HOUR_MS + 1000, "swept after {} ms", now.since(NOW));
 }
