@@ -116,3 +116,32 @@ fn a_distant_expiry_does_not_wake_the_host_again_and_again() {
     }
     assert!(now.since(NOW) >= HOUR_MS && now.since(NOW) <= HOUR_MS + 1000, "swept after {} ms", now.since(NOW));
 }
+
+#[test]
+fn a_scan_over_what_was_deleted_is_bounded_and_ends() {
+    let mut server = Server::new(|options| options.limits.requests_per_call = usize::MAX);
+    // Tables for more keys than one SCAN may pass over.
+    let requests = |verb: &str, payload: &str| (0..500_000).map(|key| format!("{verb} {key}{payload}\n")).collect::<String>();
+    for (verb, payload) in [("SET", " 1\nv"), ("DEL", "")] {
+        let requests = requests(verb, payload);
+        let mut rest = requests.as_str();
+        while !rest.is_empty() {
+            rest = &rest[server.serve(rest).consumed..];
+            server.out.clear();
+            server.settle();
+        }
+    }
+    assert!(server.engine.store().is_empty());
+    let (mut cursor, mut calls) = (String::from("0"), 0);
+    loop {
+        server.out.clear();
+        server.serve(&format!("SCAN {cursor} COUNT 10\r\n"));
+        let reply = str::from_utf8(&server.out).expect("ASCII");
+        cursor = reply.strip_prefix("CURSOR ").and_then(|rest| rest.strip_suffix("\r\nEND\r\n")).expect("no keys").to_owned();
+        calls += 1;
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert!((2..100).contains(&calls), "{calls} calls");
+}

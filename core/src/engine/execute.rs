@@ -24,6 +24,9 @@ const SHORT_REPLY_BYTES: usize = 256;
 /// One `SCAN` visits so many keys at most, beside one table's.
 const SCAN_COUNT_MAX: u64 = 10_000;
 
+/// One `SCAN` visits so many tables at most: after many keys were deleted most of them may be empty.
+const SCAN_TABLES_MAX: usize = 1000;
+
 /// A command was answered.
 pub(super) enum Outcome {
     Answered,
@@ -383,7 +386,8 @@ impl Engine {
         let mut next = Some(cursor);
         let mut visited = 0;
         let mut written = Ok(());
-        while let (Some(at), true) = (next, visited < count.min(SCAN_COUNT_MAX)) {
+        for _ in 0..SCAN_TABLES_MAX {
+            let (Some(at), true) = (next, visited < count.min(SCAN_COUNT_MAX)) else { break };
             next = self.store.walk(at, |record| {
                 visited += 1;
                 let live = record.expiry.is_none_or(|expiry| expiry > self.now);
