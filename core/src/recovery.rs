@@ -275,7 +275,9 @@ impl<F: LogFiles> Log<'_, F> {
             bytes = bytes.saturating_add(remainder.bytes);
         }
         let other_epoch = later.iter().any(|segment| segment.header.epoch != header.epoch);
-        if claimed >= tail.next_lsn || other_epoch {
+        // A crash tears a segment before its SEAL, never between a SEAL and the segment that continues it.
+        let sealed = reader.sealed() && !later.is_empty();
+        if claimed >= tail.next_lsn || other_epoch || sealed {
             let last_lsn = claimed.max(tail.next_lsn);
             return Err(RecoveryError::Corrupt { segment: header.number, offset: end, first_lsn: tail.next_lsn, last_lsn });
         }

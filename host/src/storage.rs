@@ -17,7 +17,7 @@ use std::thread;
 
 use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageDone, StorageError, StorageOp};
 use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 const LOCK_NAME: &str = "LOCK";
 const SUFFIX: &str = ".oswal";
@@ -116,7 +116,7 @@ impl FileStorage {
     /// See [`OpenError`].
     pub fn open(path: &Path, wake: impl Fn() + Send + Sync + 'static) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Directory(path.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        make_directory(path).map_err(failed)?;
         let handle = Arc::new(File::open(path).map_err(failed)?);
         let lock = lock(path)?;
         let directory = Directory { path: path.to_owned(), handle };
@@ -288,10 +288,23 @@ impl Job {
     }
 }
 
+/// Makes a directory and what is missing above it, and makes their names durable: what is synced inside a directory whose own name is lost is
+/// lost with it.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).count();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in path.ancestors().take(missing) {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Makes a file whose blocks are all allocated, so that no later append finds the disk full.
 fn reserve(path: &Path, bytes: u64) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    let allocated = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+    // Some file systems give up when a signal arrives.
+    let allocated = match retry_on_intr(|| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
             log::warn!("the file system of {} cannot reserve space: a full disk may end the server", path.display());
             file.set_len(bytes)

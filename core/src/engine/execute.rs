@@ -18,14 +18,14 @@ use crate::wal::writer::NoRoom;
 /// The longest integer: `-9223372036854775808`.
 const INTEGER_BYTES_MAX: usize = 20;
 
-/// How many characters a header line of `VALUE` has beside key and value, at most.
-const VALUE_LINE_BYTES_MAX: usize = 80;
-
 /// Room for any reply that isn't a value or a list.
 const SHORT_REPLY_BYTES: usize = 256;
 
 /// One `SCAN` visits so many keys at most, beside one table's.
 const SCAN_COUNT_MAX: u64 = 10_000;
+
+/// One `SCAN` visits so many tables at most: after many keys were deleted most of them may be empty.
+const SCAN_TABLES_MAX: usize = 1000;
 
 /// A command was answered.
 pub(super) enum Outcome {
@@ -171,27 +171,25 @@ impl Engine {
 
     fn mget(&mut self, reply: &mut Reply<'_>, keys: Keys<'_>) -> Executed {
         self.counters.mget += 1;
-        // Found out before anything is written, so that the answer is all or nothing and its memory bounded.
+        // Found out before anything is written, so that the answer is all or nothing, waits as a whole, and its memory is bounded.
         let limit = self.options.limits.reply_bytes_max;
-        let bytes = keys.iter().map(|key| self.item_bytes(key)).fold(0, usize::saturating_add);
+        let mut bytes = 0_usize;
+        for key in keys.iter() {
+            let found = self.journal.look(&self.store, reply, self.store.hash(key), key, self.now);
+            bytes = bytes.saturating_add(reply::item_bytes_max(key, found.live().map_or(&[], |record| record.value)));
+        }
         if bytes > limit && keys.len() > 1 {
             return Err(Refusal::Error(ErrorCode::TooLarge, Message::ReplyTooLarge { bytes, limit }));
         }
         reply.out.try_reserve(bytes).map_err(|_| OutOfMemory)?;
         for key in keys.iter() {
-            let hash = self.store.hash(key);
-            if let Lookup::Live(record) = self.journal.look(&self.store, reply, hash, key, self.now) {
+            if let Lookup::Live(record) = self.store.lookup(self.store.hash(key), key, self.now) {
                 reply::item_found(reply.out, key, record.value, record.version, record.expiry)?;
             } else {
                 reply::item_missing(reply.out, key)?;
             }
         }
         Ok(())
-    }
-
-    fn item_bytes(&self, key: &[u8]) -> usize {
-        let found = self.store.lookup(self.store.hash(key), key, self.now);
-        VALUE_LINE_BYTES_MAX + key.len() + found.live().map_or(0, |record| record.value.len())
     }
 
     fn set(&mut self, reply: &mut Reply<'_>, key: &[u8], value: &[u8], options: &SetOptions) -> Executed {
@@ -392,7 +390,8 @@ impl Engine {
         let mut next = Some(cursor);
         let mut visited = 0;
         let mut written = Ok(());
-        while let (Some(at), true) = (next, visited < count.min(SCAN_COUNT_MAX)) {
+        for _ in 0..SCAN_TABLES_MAX {
+            let (Some(at), true) = (next, visited < count.min(SCAN_COUNT_MAX)) else { break };
             next = self.store.walk(at, |record| {
                 visited += 1;
                 let live = record.expiry.is_none_or(|expiry| expiry > self.now);

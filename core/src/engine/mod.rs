@@ -40,6 +40,12 @@ use journal::{Journal, Reply};
 use recent::RecentWrites;
 use stats::Counters;
 
+/// The longest line that an engine accepts, whatever its limits say, bytes.
+const LINE_BYTES_MAX: usize = 64 << 20;
+
+/// The most words that an engine accepts in a line, whatever its limits say.
+const WORDS_MAX: usize = 1 << 20;
+
 /// Bounds of everything that a client can make large.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -120,10 +126,10 @@ impl Options {
     pub fn segment_bytes_min(&self) -> u64 {
         let request = &self.limits.request;
         // An MSET: all its payloads count as one value, and each of its keys has a record.
-        let records = request.words_max.max(2) / 2;
-        let record_bytes_max = RECORD_LENGTH_BYTES + 32 + request.key_bytes_max;
-        let frame = FRAME_HEADER_BYTES + request.value_bytes_max + records.saturating_mul(record_bytes_max);
-        HEADER_BYTES + frame as u64 + 4096
+        let records = (request.words_max.max(2) / 2) as u64;
+        let record_bytes_max = (RECORD_LENGTH_BYTES + 32 + request.key_bytes_max) as u64;
+        let frame = records.saturating_mul(record_bytes_max).saturating_add((FRAME_HEADER_BYTES + request.value_bytes_max) as u64);
+        frame.saturating_add(HEADER_BYTES + 4096)
     }
 }
 
@@ -181,6 +187,9 @@ impl Engine {
         let request = &mut options.limits.request;
         request.key_bytes_max = request.key_bytes_max.clamp(1, KEY_BYTES_MAX);
         request.value_bytes_max = request.value_bytes_max.min(VALUE_BYTES_MAX);
+        // With these a frame's length stays within its 32 bits.
+        request.line_bytes_max = request.line_bytes_max.min(LINE_BYTES_MAX);
+        request.words_max = request.words_max.min(WORDS_MAX);
         options.segment_bytes = options.segment_bytes.max(options.segment_bytes_min());
         let mut store = Store::new(options.entropy.hash_key).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
         let recovered = recovery::recover(files, &mut store, options.checksum)?;
@@ -255,7 +264,8 @@ impl Engine {
     /// was not sent yet.
     ///
     /// Bounded: at most [`Limits::requests_per_call`] requests, and no further one once `out` has
-    /// [`Limits::unsent_bytes_soft_max`]; one request looks at [`request::Limits::words_max`] keys at most.
+    /// [`Limits::unsent_bytes_soft_max`]; one request looks at [`request::Limits::words_max`] keys at most. [`Next::Again`],
+    /// [`Next::Flush`] and [`Next::Storage`] always leave some input.
     pub fn serve(&mut self, now: Millis, session: &mut Session, input: &[u8], out: &mut Vec<u8>) -> Served {
         self.now = self.now.max(now);
         let begin = out.len();
@@ -265,6 +275,11 @@ impl Engine {
             if session.closing {
                 break Next::Close;
             }
+            let rest = input.get(consumed..).unwrap_or_default();
+            if rest.is_empty() {
+                // Before anything else: whoever has no input left can only be helped by more.
+                break Next::Read { at_least: 1 };
+            }
             if out.len() >= self.options.limits.unsent_bytes_soft_max {
                 break Next::Flush;
             }
@@ -272,7 +287,6 @@ impl Engine {
                 break Next::Again;
             }
             budget -= 1;
-            let rest = input.get(consumed..).unwrap_or_default();
             // Whatever is appended to `out` from here on answers this request.
             let replied = out.len();
             let (answered, used) = match session.parser.next(&self.options.limits.request, rest) {
@@ -332,7 +346,7 @@ impl Engine {
             self.sweep();
         }
         let log = self.journal.log.tick(self.now);
-        let sweep = self.store.next_expiry().map(|_| self.sweep_at);
+        let sweep = self.store.next_expiry().map(|due| due.max(self.sweep_at));
         log.into_iter().chain(sweep).min()
     }
 
@@ -358,5 +372,17 @@ impl Engine {
     #[must_use]
     pub fn closed(&self) -> bool {
         self.journal.log.closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_without_bounds_do_not_overflow() {
+        let mut options = Options::new(Entropy { hash_key: [0; 16], salt: 0, database: DatabaseId([0; 16]) });
+        options.limits.request.words_max = usize::MAX;
+        assert!(options.segment_bytes_min() > 1 << 40);
     }
 }

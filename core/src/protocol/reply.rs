@@ -55,6 +55,12 @@ pub fn value(out: &mut Vec<u8>, value: &[u8], version: Version, expiry: Option<M
     put_value(out, None, value, version, expiry)
 }
 
+/// How much one of an `MGET`'s keys takes at most, bytes.
+#[must_use]
+pub fn item_bytes_max(key: &[u8], value: &[u8]) -> usize {
+    VALUE_LINE_BYTES_MAX + key.len() + value.len()
+}
+
 /// `VALUE <key> <len> <version> <expiry>` and the payload: one of an `MGET`'s.
 pub fn item_found(out: &mut Vec<u8>, key: &[u8], value: &[u8], version: Version, expiry: Option<Millis>) -> Written {
     put_value(out, Some(key), value, version, expiry)

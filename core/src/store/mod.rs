@@ -158,15 +158,22 @@ impl Store {
     /// No memory; nothing has changed.
     pub fn put(&mut self, hash: Hash, record: &Record<'_>) -> Result<(), OutOfMemory> {
         self.schedule(hash, record)?;
-        if let Some(old) = self.index.find_mut(hash, record.key) {
-            let old_expiry = old.record().expiry;
-            if old.overwrite(record) {
-                self.count_expiry(old_expiry, record.expiry);
-                return Ok(());
-            }
+        let Some(held) = self.index.find_mut(hash, record.key) else { return self.insert(hash, Entry::new(record)?) };
+        let (old_cost, old_expiry) = (cost(held), held.record().expiry);
+        if !held.overwrite(record) {
+            *held = Entry::new(record)?;
         }
-        let entry = Entry::new(record)?;
-        self.replace(hash, entry).map(drop)
+        self.entry_bytes = self.entry_bytes + cost(held) - old_cost;
+        self.count_expiry(old_expiry, record.expiry);
+        Ok(())
+    }
+
+    fn insert(&mut self, hash: Hash, entry: Entry) -> Result<(), OutOfMemory> {
+        let (cost, expiry) = (cost(&entry), entry.record().expiry);
+        self.index.insert(hash, entry).map_err(|(_, error)| error)?;
+        self.entry_bytes += cost;
+        self.count_expiry(None, expiry);
+        Ok(())
     }
 
     /// As [`Store::put`], but gives back what was there before, for [`Store::restore`].
@@ -189,18 +196,12 @@ impl Store {
     }
 
     fn replace(&mut self, hash: Hash, entry: Entry) -> Result<Option<Entry>, OutOfMemory> {
-        let (cost, expiry) = (cost(&entry), entry.record().expiry);
-        let old = match self.index.find_mut(hash, entry.record().key) {
-            Some(slot) => Some(core::mem::replace(slot, entry)),
-            None => {
-                self.index.insert(hash, entry).map_err(|(_, error)| error)?;
-                None
-            }
-        };
-        self.entry_bytes += cost;
-        self.entry_bytes -= old.as_ref().map_or(0, crate::store::cost);
-        self.count_expiry(old.as_ref().and_then(|old| old.record().expiry), expiry);
-        Ok(old)
+        let Some(held) = self.index.find_mut(hash, entry.record().key) else { return self.insert(hash, entry).map(|()| None) };
+        let (new_cost, new_expiry) = (cost(&entry), entry.record().expiry);
+        let old = core::mem::replace(held, entry);
+        self.entry_bytes = self.entry_bytes + new_cost - cost(&old);
+        self.count_expiry(old.record().expiry, new_expiry);
+        Ok(Some(old))
     }
 
     fn count_expiry(&mut self, old: Option<Millis>, new: Option<Millis>) {

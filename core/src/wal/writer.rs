@@ -336,9 +336,8 @@ impl LogWriter {
                 Reserve::Failed { .. } => return Err(NoRoom::ReadOnly),
             }
         }
-        if empty && self.pending.is_empty() {
+        if self.pending.is_empty() && self.pending.capacity() < self.spare.capacity() {
             core::mem::swap(&mut self.pending, &mut self.spare);
-            self.pending.clear();
         }
         self.pending.try_reserve(frame - self.pending.len()).map_err(|_| NoRoom::OutOfMemory)?;
         if self.pending.is_empty() {
@@ -466,7 +465,8 @@ impl LogWriter {
         if self.poisoned.is_some() {
             return None;
         }
-        self.poll_append(now, floor).or_else(|| self.poll_sync()).or_else(|| self.poll_reserve())
+        // The sync first: it waits for the append under way to end, and would wait for ever if the next always began before it.
+        self.poll_sync().or_else(|| self.poll_append(now, floor)).or_else(|| self.poll_reserve())
     }
 
     fn poll_reserve(&mut self) -> Option<StorageOp> {
@@ -502,8 +502,10 @@ impl LogWriter {
         }
     }
 
+    /// Whether the segment has room for a frame of this size, also if a sync begins before the frame goes out and moves it to a fresh sector.
     fn fits_active(&self, frame: u64) -> bool {
-        self.active.as_ref().is_some_and(|active| !active.sealed && active.next_offset() + frame + SEAL_BYTES <= self.options.segment_bytes)
+        let fits = |active: &Active| align_up(active.end, SECTOR_BYTES) + frame + SEAL_BYTES <= self.options.segment_bytes;
+        self.active.as_ref().is_some_and(|active| !active.sealed && fits(active))
     }
 
     fn poll_frame(&mut self, now: Millis, floor: Version) -> Option<StorageOp> {
@@ -615,7 +617,9 @@ impl LogWriter {
             self.syncing = Some(self.written);
             return Some(StorageOp::Sync { segment: active.number, trim_to: Some(active.end) });
         }
-        if !(self.sync_wanted || flush) || self.written.lsn <= self.durable.lsn {
+        // An append under way may lie in the sector that the sync would end in; only those that follow begin in a fresh one.
+        let appending = matches!(self.appending, Some(Appending::Frame { .. } | Appending::Seal { .. }));
+        if !(self.sync_wanted || flush) || appending || self.written.lsn <= self.durable.lsn {
             return None;
         }
         self.sync_wanted = false;

@@ -121,7 +121,8 @@ impl Connection {
         };
         let growth = missing.clamp(GROWTH_BYTES_MIN, self.input.len().max(GROWTH_BYTES_MIN));
         if self.input.capacity() - self.input.len() < growth {
-            self.input.try_reserve(growth).map_err(|_| ErrorKind::OutOfMemory)?;
+            // Exactly: what fits behind a large request is received with it, and then moved to the front again and again.
+            self.input.try_reserve_exact(growth).map_err(|_| ErrorKind::OutOfMemory)?;
         }
         received(rustix::net::recv(&*self.socket, spare_capacity(&mut self.input), RecvFlags::empty()).map(|(_, bytes)| bytes))
     }

@@ -15,7 +15,7 @@ use osprey_core::engine::{Engine, Next, Served};
 use osprey_core::storage::Storage as _;
 use osprey_core::units::{Lsn, Millis};
 use osprey_core::wal::writer::Poisoned;
-use polling::{Events, Poller};
+use polling::{Event, Events, Poller};
 use slab::Slab;
 use smol::future::{self, FutureExt as _};
 
@@ -103,10 +103,11 @@ impl DataPlane {
         let listener = Watched::new(&poller, listener, LISTENER)?;
         let started = Instant::now();
         let watermark = engine.watermark();
+        let clock = SystemClock::not_before(engine.now());
         Ok(Self {
             engine,
             storage,
-            clock: SystemClock::default(),
+            clock,
             poller,
             listener: Some(listener),
             connections: Slab::new(),
@@ -187,7 +188,7 @@ impl DataPlane {
             if event.key == LISTENER {
                 self.accept();
             } else {
-                self.event(event.key, event.readable, event.writable, now);
+                self.event(&event, now);
             }
         }
         // Only those that waited when the turn began: whoever comes back in it waits for the next.
@@ -199,7 +200,10 @@ impl DataPlane {
         if self.tick_at.is_none_or(|due| due <= now) || self.engine_has_work() {
             self.tick_at = self.engine.tick(now);
         }
-        self.drive_storage()?;
+        // What ends may set a deadline, or be due for a sync at once.
+        while self.drive_storage()? {
+            self.tick_at = self.engine.tick(now);
+        }
         self.flush();
         if begin >= self.housekeeping_at {
             self.housekeep(begin);
@@ -278,13 +282,19 @@ impl DataPlane {
         }
     }
 
-    fn event(&mut self, key: usize, readable: bool, writable: bool, now: Millis) {
+    fn event(&mut self, event: &Event, now: Millis) {
+        let key = event.key;
         let Some(connection) = self.connections.get(key) else { return };
-        if writable && connection.blocked {
-            self.touched.push(key);
-        }
         // A connection that waits for its turn, for room or for storage isn't read from, so that its input stays bounded.
-        if readable && !connection.ended && matches!(connection.next, Next::Read { .. }) {
+        let reads = !connection.ended && matches!(connection.next, Next::Read { .. });
+        if event.writable && connection.blocked {
+            self.touched.push(key);
+        } else if !reads && (event.is_err() == Some(true) || event.is_interrupt()) {
+            // Reset by the client. This is reported whether it is watched for or not, and would be in every turn.
+            log::debug!("connection {key}: reset by the client");
+            return self.close(key);
+        }
+        if event.readable && reads {
             self.receive(key, now);
         }
     }
@@ -361,6 +371,10 @@ impl DataPlane {
             log::warn!("slow: {took} ms for {consumed} bytes of requests, the first of them {:?}", text(line));
         }
         connection.next = next;
+        if next == Next::Storage {
+            // At once: the operation that it waits for may end before this turn does.
+            self.stalled.push(key);
+        }
         connection.partial_since_ms = match next {
             Next::Read { .. } if consumed < input.len() => connection.partial_since_ms.filter(|_| consumed == 0).or(Some(self.now_ms)),
             _ => None,
@@ -369,8 +383,8 @@ impl DataPlane {
         consumed
     }
 
-    /// Hands storage what it can do, takes back what it has done.
-    fn drive_storage(&mut self) -> Result<(), Failure> {
+    /// Hands storage what it can do, takes back what it has done. Returns whether anything has ended.
+    fn drive_storage(&mut self) -> Result<bool, Failure> {
         let mut ended = false;
         loop {
             let done = match self.engine.poll_storage() {
@@ -390,7 +404,7 @@ impl DataPlane {
                 self.queue(key);
             }
         }
-        Ok(())
+        Ok(ended)
     }
 
     /// Sends what may be sent: for the connections of this turn, and, if the log has come further, for those that waited for it.
@@ -430,8 +444,7 @@ impl DataPlane {
         match connection.next {
             Next::Again => self.queue(key),
             Next::Flush if !connection.blocked && unsent < FLUSHED_BYTES => self.queue(key),
-            Next::Storage => self.stalled.push(key),
-            Next::Flush | Next::Read { .. } | Next::Close => {}
+            Next::Flush | Next::Storage | Next::Read { .. } | Next::Close => {}
         }
     }
 
@@ -563,3 +576,6 @@ fn text(line: &[u8]) -> String {
     let end = line.len().min(80);
     String::from_utf8_lossy(line.get(..end).unwrap_or_default()).trim_end().to_owned()
 }
+
+#[cfg(test)]
+mod tests;

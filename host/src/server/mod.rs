@@ -266,7 +266,9 @@ fn warn_of(engine: &Engine, report: &Report, now_ms: u64) {
     }
     let ahead_ms = engine.now().0.saturating_sub(now_ms);
     if ahead_ms > 0 {
-        log::warn!("the system's clock is {ahead_ms} ms behind the last run; until it has caught up no time passes, and nothing expires");
+        log::warn!(
+            "the system's clock is {ahead_ms} ms behind the last run; until it has caught up time passes at half speed, and keys expire later"
+        );
     }
 }
 

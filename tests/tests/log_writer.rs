@@ -1,0 +1,136 @@
+//! The log's writing half against a disk that ends its operations in any order.
+//!
+//! Two things must hold in every order. What is being synced and what is still being written share no sector: otherwise a torn write
+//! reaches bytes that were promised. And a record that was accepted has a place: it gets on disk even if no space is ever free again.
+
+use std::collections::VecDeque;
+
+use osprey_core::checksum::crc32c;
+use osprey_core::record::{Kind, Record};
+use osprey_core::storage::{SegmentNumber, StorageDone, StorageError, StorageOp};
+use osprey_core::units::{Lsn, Millis, Version};
+use osprey_core::wal::SECTOR_BYTES;
+use osprey_core::wal::segment::DatabaseId;
+use osprey_core::wal::writer::{LogPosition, LogWriter, SyncPolicy, WriterOptions};
+
+const SEGMENT_BYTES: u64 = 16 << 10;
+
+fn writer(policy: SyncPolicy) -> LogWriter {
+    let options =
+        WriterOptions { database: DatabaseId([7; 16]), epoch: 1, salt: 1, segment_bytes: SEGMENT_BYTES, policy, checksum: crc32c };
+    LogWriter::new(options, LogPosition { next_segment: SegmentNumber(1), last_lsn: Lsn(0), chain: 0, time: Millis(0) })
+}
+
+/// Operations under way, and where the segment that is written to was synced.
+struct Disk {
+    log: LogWriter,
+    now: Millis,
+    under_way: VecDeque<StorageOp>,
+    /// Of the segment: behind the last byte that was written, and behind the last that a sync covers.
+    written: (SegmentNumber, u64),
+    synced: (SegmentNumber, u64),
+    full: bool,
+}
+
+impl Disk {
+    fn new(policy: SyncPolicy) -> Self {
+        let nowhere = (SegmentNumber(0), 0);
+        Self { log: writer(policy), now: Millis(1000), under_way: VecDeque::new(), written: nowhere, synced: nowhere, full: false }
+    }
+
+    fn accept(&mut self) {
+        while let Some(op) = self.log.poll(self.now, Version(0)) {
+            if let StorageOp::Sync { segment, .. } = op
+                && segment == self.written.0
+            {
+                self.synced = self.written;
+            }
+            self.under_way.push_back(op);
+            self.check_sectors();
+        }
+    }
+
+    fn check_sectors(&self) {
+        for op in &self.under_way {
+            if let StorageOp::Append { segment, offset, .. } = op
+                && *segment == self.synced.0
+            {
+                let first_sector = offset / SECTOR_BYTES;
+                let last_synced = (self.synced.1 - 1) / SECTOR_BYTES;
+                assert!(first_sector > last_synced, "{segment}: a frame at {offset} shares a sector with bytes before {}", self.synced.1);
+            }
+        }
+    }
+
+    /// Ends the operation at `at` in the queue.
+    fn end(&mut self, at: usize) {
+        let Some(op) = self.under_way.remove(at) else { return };
+        let mut result = Ok(());
+        match &op {
+            StorageOp::Reserve { .. } if self.full => result = Err(StorageError::NoSpace),
+            StorageOp::Start { segment, header } => self.written = (*segment, header.len() as u64),
+            StorageOp::Append { segment, offset, data, sync } => {
+                self.written = (*segment, offset + data.len() as u64);
+                if *sync {
+                    self.synced = self.written;
+                }
+            }
+            StorageOp::Reserve { .. } | StorageOp::Sync { .. } => {}
+        }
+        self.log.done(StorageDone { op, result }, self.now).expect("nothing fails but reservations");
+        self.accept();
+    }
+
+    fn log(&mut self, value: &[u8]) -> bool {
+        let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value };
+        let room = self.log.make_room(1, record.encoded_len()).is_ok();
+        if room {
+            self.log.log(&record);
+        }
+        room
+    }
+
+    /// Lets everything under way end, in order.
+    fn settle(&mut self) {
+        self.accept();
+        while !self.under_way.is_empty() {
+            self.end(0);
+        }
+    }
+}
+
+#[test]
+fn whatever_the_order_sectors_are_not_shared_and_what_is_accepted_is_written() {
+    for seed in 0..3000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let policy = match seed % 3 {
+            0 => SyncPolicy::Os,
+            1 => SyncPolicy::Always,
+            _ => SyncPolicy::Batch { delay_ms: random.u64(1..20), bytes: random.u64(100..4000) },
+        };
+        let mut disk = Disk::new(policy);
+        disk.settle();
+        for _ in 0..random.u32(10..300) {
+            match random.u32(0..10) {
+                0..4 => {
+                    let len_max = if random.bool() { 60 } else { 1500 };
+                    disk.log(&vec![b'v'; random.usize(0..len_max)]);
+                }
+                4..8 => disk.end(random.usize(0..3)),
+                8 => disk.full = random.bool(),
+                _ => {
+                    disk.now.0 += random.u64(1..15);
+                    let _ = disk.log.tick(disk.now);
+                }
+            }
+            if random.bool() {
+                disk.accept();
+            }
+        }
+        // No space from here on, and nobody looks at the clock: as when a server ends.
+        disk.full = true;
+        disk.log.close();
+        disk.settle();
+        assert!(disk.log.closed(), "seed {seed}: the log can't be closed, {:?} is stuck", disk.log);
+    }
+}
