@@ -22,6 +22,7 @@ use memory_log::MemoryLog;
 
 const README: &str = include_str!("../../README.md");
 const PROTOCOL: &str = include_str!("../../docs/PROTOCOL.md");
+const ARCHITECTURE: &str = include_str!("../../docs/ARCHITECTURE.md");
 const EMBED: &str = include_str!("../../core/examples/embed/main.rs");
 
 /// The time at which every transcript is run, and stands still.
@@ -108,5 +109,22 @@ fn the_originals_names_of_stats_have_stayed() {
         "last_snapshot_ms",
     ] {
         assert!(answer.lines().any(|line| line.split('=').next() == Some(name)), "{name}");
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let reasons: BTreeSet<&str> = ARCHITECTURE
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .flat_map(|line| line.split('|').nth(1).unwrap_or_default().split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    for manifest in [include_str!("../../core/Cargo.toml"), include_str!("../../host/Cargo.toml")] {
+        let (_, dependencies) = manifest.split_once("[dependencies]").unwrap();
+        let lines = dependencies.lines().take_while(|line| !line.starts_with('['));
+        for name in lines.filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.split_once(" = ")?.0)) {
+            assert!(name == "osprey-core" || reasons.contains(name), "docs/ARCHITECTURE.md should say what {name} is for");
+        }
     }
 }
