@@ -1,7 +1,7 @@
 //! The data: keys with values, versions and expiries, and what they cost in memory.
 //!
 //! Every change here is one that the log has recorded or is about to; the store decides nothing about commands and knows
-//! neither protocol nor log. Nothing it does takes longer than the keys that it is given: see [`index`] and [`deadlines`] (private).
+//! neither protocol nor log. Nothing it does takes longer than the keys that it is given: see `index` and `deadlines`, its parts.
 
 mod deadlines;
 mod index;
