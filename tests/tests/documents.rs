@@ -1,4 +1,6 @@
 //! The documents say what the code does: their transcripts are run, their example is compiled, their lists are complete.
+#![expect(clippy::duplicate_mod, reason = "the example is included as it is, and brings its module")]
+#![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
 //! The worked example of `docs/FORMAT.md` is what the code writes, and the code reads from it what the page says.
+#![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
