@@ -1,4 +1,23 @@
 //! A durable key-value store as a machine without I/O.
+//!
+//! A host passes in bytes and the time, sends the replies that may be sent, and does the storage operations that it is
+//! given, in its own way and whenever it can. Nothing here waits, reads a clock or asks for random numbers.
+//!
+//! ```text
+//!                      engine ◀── recovery
+//!             ┌──────────┼──────────┐
+//!             ▼          ▼          ▼
+//!         protocol     store       wal          storage, clock: what a host implements
+//!                        └── record ──┘         units, checksum: what all of them use
+//! ```
+//! - [`engine`]: requests in, replies and storage operations out. Begin with [`engine::Engine`].
+//! - [`protocol`]: bytes to commands and replies to bytes; the client's half too.
+//! - [`store`]: keys with values, versions and expiries.
+//! - [`wal`]: the log, written and read; [`record`]: the one encoding of an entry; [`recovery`]: from log to store.
+//! - [`storage`], [`clock`]: the traits of a host.
+//!
+//! `examples/embed` is the least that a host has to do. Needs `alloc`; every allocation whose size depends on input may fail,
+//! and is answered with `ERR OOM`.
 #![no_std]
 #![forbid(unsafe_code)]
 

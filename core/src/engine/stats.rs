@@ -82,6 +82,9 @@ impl Engine {
             ("wal_bytes", self.recovered_log_bytes.saturating_add(log.appended_bytes())),
             ("wal_syncs", log.syncs()),
             ("read_only", u64::from(log.read_only())),
+            // No snapshot was taken yet, by any version.
+            ("snapshots_total", 0),
+            ("last_snapshot_ms", 0),
             ("mem_data_bytes", self.store.bytes() as u64),
             ("mem_connection_bytes", gauges.connection_bytes),
             ("mem_limit_bytes", self.options.limits.memory_bytes_max),

@@ -1,0 +1,132 @@
+//! The documents say what the code does: their transcripts are run, their example is compiled, their lists are complete.
+#![expect(clippy::duplicate_mod, reason = "the example is included as it is, and brings its module")]
+#![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
+
+use std::collections::BTreeSet;
+
+use osprey_core::engine::{Engine, Entropy, Next, Options, Session};
+use osprey_core::storage::Storage as _;
+use osprey_core::units::Millis;
+use osprey_core::wal::segment::DatabaseId;
+
+mod embed {
+    include!("../../core/examples/embed/main.rs");
+
+    #[test]
+    fn the_example_of_embedding_works() {
+        main().unwrap();
+    }
+}
+
+#[path = "../../core/examples/embed/memory_log.rs"]
+mod memory_log;
+use memory_log::MemoryLog;
+
+const README: &str = include_str!("../../README.md");
+const PROTOCOL: &str = include_str!("../../docs/PROTOCOL.md");
+const ARCHITECTURE: &str = include_str!("../../docs/ARCHITECTURE.md");
+const EMBED: &str = include_str!("../../core/examples/embed/main.rs");
+
+/// The time at which every transcript is run, and stands still.
+const NOW: Millis = Millis(1_700_000_000_000);
+
+/// What a new server answers.
+fn answers(requests: &str) -> String {
+    let entropy = Entropy { hash_key: [0; 16], salt: 1, database: DatabaseId([2; 16]) };
+    let mut log = MemoryLog::default();
+    let (mut engine, _) = Engine::recover(Options::new(entropy), &mut log, NOW).unwrap();
+    let (mut session, mut input, mut out) = (Session::new(), requests.as_bytes(), Vec::new());
+    loop {
+        while let Some(op) = engine.poll_storage() {
+            let done = log.submit(op).expect("a log in memory is done at once");
+            engine.storage_done(done).unwrap();
+        }
+        let served = engine.serve(NOW, &mut session, input, &mut out);
+        input = &input[served.consumed..];
+        match served.next {
+            Next::Storage | Next::Again => {}
+            Next::Read { .. } | Next::Flush | Next::Close => return String::from_utf8(out).unwrap(),
+        }
+    }
+}
+
+/// Pairs of requests and replies: blocks of lines that begin with `> ` and `< `.
+fn transcripts(page: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for block in page.split("```").skip(1).step_by(2).filter(|block| block.lines().any(|line| line.starts_with("> "))) {
+        let side = |mark: &str| block.lines().filter_map(|line| line.strip_prefix(mark)).map(|line| format!("{line}\r\n")).collect();
+        found.push((side("> "), side("< ")));
+    }
+    found
+}
+
+#[test]
+fn every_transcript_happens_so() {
+    for (page, at_least) in [(README, 1), (PROTOCOL, 4)] {
+        let transcripts = transcripts(page);
+        assert!(transcripts.len() >= at_least, "only {} transcripts were found", transcripts.len());
+        for (requests, replies) in transcripts {
+            assert_eq!(answers(&requests), replies, "to:\n{requests}");
+        }
+    }
+}
+
+#[test]
+fn the_example_of_embedding_is_in_the_readme() {
+    assert!(README.contains(EMBED), "README.md should have core/examples/embed/main.rs as it is");
+}
+
+#[test]
+fn every_name_of_stats_is_described() {
+    let answer = answers("STATS\r\n");
+    let told: BTreeSet<&str> = answer.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    let (_, table) = PROTOCOL.split_once("| name | unit |").expect("a table of the names of STATS");
+    let described: BTreeSet<&str> = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('|').nth(1).unwrap_or_default().split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    assert_eq!(told, described);
+}
+
+#[test]
+fn the_originals_names_of_stats_have_stayed() {
+    let answer = answers("STATS\r\n");
+    for name in [
+        "uptime_ms",
+        "keys",
+        "expired_total",
+        "evicted_total",
+        "cmd_get",
+        "cmd_set",
+        "cmd_del",
+        "cmd_incr",
+        "clients",
+        "wal_current",
+        "wal_bytes",
+        "mem_rss_bytes",
+        "snapshots_total",
+        "last_snapshot_ms",
+    ] {
+        assert!(answer.lines().any(|line| line.split('=').next() == Some(name)), "{name}");
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let reasons: BTreeSet<&str> = ARCHITECTURE
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .flat_map(|line| line.split('|').nth(1).unwrap_or_default().split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    for manifest in [include_str!("../../core/Cargo.toml"), include_str!("../../host/Cargo.toml")] {
+        let (_, dependencies) = manifest.split_once("[dependencies]").unwrap();
+        let lines = dependencies.lines().take_while(|line| !line.starts_with('['));
+        for name in lines.filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.split_once(" = ")?.0)) {
+            assert!(name == "osprey-core" || reasons.contains(name), "docs/ARCHITECTURE.md should say what {name} is for");
+        }
+    }
+}
