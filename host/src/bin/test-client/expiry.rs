@@ -56,6 +56,8 @@ fn with_expire(w: &mut Walk) -> Result<(), Error> {
     let k = w.key("expire");
     let plain = SetOptions::default();
     w.check(&format!("EXPIRE {k} 1000, no such key"), |p| p.expire(&k, 1000, None), reply(Reply::Changed(false)))?;
+    let seven = Some(Version(7));
+    w.check(&format!("EXPIRE {k} 1000 VER 7, no such key"), |p| p.expire(&k, 1000, seven), version_is(Version::NONE))?;
     let mut version = Version::NONE;
     for ms in [0, -1, i64::MIN] {
         version = w.check(&format!("SET {k} 1"), |p| p.set(&k, "1", &plain), stored_above(version))?;

@@ -77,6 +77,7 @@ const END: &str = "<closed>";
 
 pub(crate) fn check(w: &mut Walk) -> Result<(), Error> {
     in_step(w)?;
+    claimed(w)?;
     fragments(w)?;
     all_or_nothing(w)?;
     closing(w)
@@ -132,6 +133,16 @@ fn in_step(w: &mut Walk) -> Result<(), Error> {
                 raw = Raw::connect(w.address())?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Nobody has so many bytes: the answer must not wait for them, nor for memory to hold them.
+fn claimed(w: &mut Walk) -> Result<(), Error> {
+    w.group("A length that is only claimed");
+    for sent in [format!("SET {} {}\r\n", w.key("claimed"), i64::MAX), format!("MSET {} {}\r\n", w.key("claimed"), i64::MAX)] {
+        let (holds, got) = Raw::connect(w.address())?.transcript(sent.as_bytes(), &["ERR TOOLARGE "]);
+        w.judge(show_sent(&sent), "ERR TOOLARGE ", holds, got);
     }
     Ok(())
 }
