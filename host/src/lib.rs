@@ -5,7 +5,8 @@
 //!               │            └──────▶ storage (files)
 //!               └─▶ signals
 //! ```
-
+//!
 pub mod clock;
+pub mod go_flags;
 pub mod server;
 pub mod storage;
