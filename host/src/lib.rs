@@ -5,8 +5,9 @@
 //!               │            └──────▶ storage (files)
 //!               └─▶ signals
 //! ```
-//!
+
 pub mod clock;
+mod descriptor_limit;
 pub mod go_flags;
 pub mod server;
 pub mod storage;
