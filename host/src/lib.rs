@@ -5,7 +5,10 @@
 //!               │            └──────▶ storage (files)
 //!               └─▶ signals
 //! ```
+//!
+//! Beside the server stands [`mod@bench`], the load generator.
 
+pub mod bench;
 pub mod clock;
 mod descriptor_limit;
 pub mod go_flags;
