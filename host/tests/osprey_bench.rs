@@ -158,14 +158,17 @@ fn a_rate_is_kept_and_one_that_cannot_be_is_said_so() {
 }
 
 #[test]
-fn the_same_seed_sends_the_same_requests() {
-    let sent = |seed: u32| {
+fn the_same_seed_measures_the_same_requests_whatever_the_warm_up_sent() {
+    let sent = |options: &str| {
         let server = FaultyServer::start(Fault::None);
-        measure(&server, &format!("--op mixed --clients 1 --requests 100 --value-size 1-50 --no-prefill --seed {seed}"));
-        server.state().lines
+        let line = "--quiet --op mixed --clients 1 --requests 100 --value-size 1-50 --no-prefill";
+        assert_eq!(run(&format!("--addr {} {line} {options}", server.address)).0, 0);
+        let lines = server.state().lines;
+        lines[lines.len() - 100..].to_vec()
     };
-    assert_eq!(sent(7), sent(7));
-    assert_ne!(sent(7), sent(8));
+    let without = sent("--seed 7 --warmup 0s");
+    assert_eq!(sent("--seed 7 --warmup 20ms"), without);
+    assert_ne!(sent("--seed 8 --warmup 0s"), without);
 }
 
 #[test]

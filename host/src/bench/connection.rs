@@ -16,7 +16,8 @@ use super::wire::{Operation, Protocol, Reply, Step, Unencodable};
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
-    pub(crate) rng: Rng,
+    seed: u64,
+    rng: Rng,
     protocol: Protocol,
     value_sizes: SizeRange,
     outbox: Vec<u8>,
@@ -27,7 +28,7 @@ pub(crate) struct Connection {
     answered: usize,
     /// From when latency counts.
     due: Instant,
-    /// When the batch was begun, which is `due` or later.
+    /// When the batch was made, which is `due` or later.
     begun: Instant,
 }
 
@@ -70,12 +71,14 @@ const INBOX_BYTES: usize = 16 * 1024;
 const INBOX_BYTES_MAX: usize = 2 * SizeRange::LIMIT;
 
 impl Connection {
-    /// Takes over a non-blocking socket.
-    pub(crate) fn new(stream: TcpStream, protocol: Protocol, value_sizes: SizeRange, rng: Rng, now: Instant) -> Self {
+    /// Takes over a non-blocking socket. `seed` decides what is sent on it.
+    pub(crate) fn new(stream: TcpStream, protocol: Protocol, value_sizes: SizeRange, seed: u64) -> Self {
         let inbox = Inbox { bytes: vec![0; INBOX_BYTES], start: 0, end: 0, at_least: 1 };
+        let now = Instant::now();
         Self {
             stream,
-            rng,
+            seed,
+            rng: Rng::with_seed(seed),
             protocol,
             value_sizes,
             outbox: Vec::new(),
@@ -88,20 +91,17 @@ impl Connection {
         }
     }
 
-    /// Makes a batch of `count` requests. Its latency counts from `due`.
-    pub(crate) fn begin(
-        &mut self,
-        requests: &mut Requests,
-        source: &mut Source,
-        count: u64,
-        due: Instant,
-        now: Instant,
-    ) -> Result<(), Broken> {
+    /// Begins the random numbers anew, as the `stream`-th of the connection's sequences.
+    pub(crate) fn reseed(&mut self, stream: u64) {
+        self.rng = Rng::with_seed(self.seed.wrapping_add(stream));
+    }
+
+    /// Makes a batch of `count` requests, to be flushed next. Its latency counts from when it was due or, without that, from now on.
+    pub(crate) fn begin(&mut self, requests: &mut Requests, source: &mut Source, count: u64, due: Option<Instant>) -> Result<(), Broken> {
         self.outbox.clear();
         self.written = 0;
         self.asked.clear();
         self.answered = 0;
-        (self.due, self.begun) = (due, now);
         for _ in 0..count {
             let operation = match source {
                 Source::Load => requests.append(&mut self.rng, &mut self.outbox)?,
@@ -113,6 +113,8 @@ impl Connection {
             };
             self.asked.push(operation);
         }
+        self.begun = Instant::now();
+        self.due = due.unwrap_or(self.begun);
         Ok(())
     }
 
@@ -121,7 +123,7 @@ impl Connection {
         self.answered < self.asked.len()
     }
 
-    /// When the batch under way was begun.
+    /// When the batch under way was made.
     pub(crate) fn begun(&self) -> Instant {
         self.begun
     }

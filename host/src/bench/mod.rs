@@ -6,7 +6,7 @@
 //!                  │     warm up, measure   ├── request ── zipf      bytes of the next request
 //!                  │                        ├── schedule             when a batch is due (--rate)
 //!                  │                        └── readiness            epoll
-//!                  ├── server_process (/proc)    tally: counts and latencies, a thread's own, added up by `run`
+//!                  ├── process (/proc)           tally: counts and latencies, a thread's own, added up by `run`
 //!                  └── report, progress
 //! ```
 //!
@@ -15,13 +15,13 @@
 
 mod connection;
 mod options;
+mod process;
 mod progress;
 mod readiness;
 mod report;
 mod request;
 mod run;
 mod schedule;
-mod server_process;
 mod tally;
 mod wire;
 mod worker;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::options::{Load, Options};
-use super::server_process::CpuTime;
+use super::options::{Distribution, Load, Options};
+use super::process::CpuTime;
 use super::tally::Tally;
 
 /// The result of a run. Times are in the units that the names end with; `_us` are microseconds.
@@ -201,8 +201,8 @@ impl Report {
         }
         write!(f, "{} keys of {} bytes, ", options.keyspace, options.key_size)?;
         match options.distribution {
-            super::options::Distribution::Uniform => write!(f, "uniform")?,
-            super::options::Distribution::Zipf => write!(f, "zipf {}", options.zipf_exponent)?,
+            Distribution::Uniform => write!(f, "uniform")?,
+            Distribution::Zipf => write!(f, "zipf {}", options.zipf_exponent)?,
         }
         write!(f, "; values of {} bytes", options.value_size)?;
         if let Some(ttl_ms) = options.ttl_ms {

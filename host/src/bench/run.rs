@@ -15,11 +15,11 @@ use fastrand::Rng;
 
 use super::connection::Connection;
 use super::options::Options;
+use super::process::Process;
 use super::progress::{Display, End, Progress};
 use super::report::{Report, ServerCost, cores};
 use super::request::Requests;
 use super::schedule::Schedule;
-use super::server_process::Process;
 use super::tally::{Live, Tally};
 use super::wire::Unencodable;
 use super::worker::{Abort, Goal, Outcome, Phase, Worker};
@@ -60,7 +60,7 @@ pub fn run(options: &Options, display: Display) -> Result<Report, Failure> {
     let mut crew = Crew { workers: connect(options, &requests)?, options, display };
 
     if options.prefills() {
-        let stored = crew.work("prefill", Goal::Stored { keys: options.keyspace }, depth_of_prefill, None);
+        let stored = crew.work(PREFILL, Goal::Stored { keys: options.keyspace }, depth_of_prefill, None);
         if let Some(why) = stored.abort.or_else(|| stored.tally.samples.first().cloned()) {
             return Err(Failure::Prefill(why));
         }
@@ -68,7 +68,7 @@ pub fn run(options: &Options, display: Display) -> Result<Report, Failure> {
     let schedule = options.rate.map(|rate| Schedule { rate, batch: u64::from(options.pipeline), connections: u64::from(options.clients) });
     let mut before = Total { tally: Tally::new(), elapsed: Duration::ZERO, abort: None };
     if !options.warmup.is_zero() {
-        before = crew.work("warm-up", Goal::Passed(options.warmup), u64::from(options.pipeline), schedule);
+        before = crew.work(WARMUP, Goal::Passed(options.warmup), u64::from(options.pipeline), schedule);
         if before.abort.is_some() {
             let mut report = Report::new(options, Tally::new(), Duration::ZERO);
             (report.warmup_errors, report.error_samples) = (before.tally.errors, before.tally.samples);
@@ -80,7 +80,7 @@ pub fn run(options: &Options, display: Display) -> Result<Report, Failure> {
     let goal = options.requests.map_or(Goal::Passed(options.duration), |requests| Goal::Sent { requests });
     let generator = Process::current();
     let cpu_before = (server.as_ref().and_then(|server| server.cpu_time().ok()), generator.cpu_time().ok());
-    let measured = crew.work("measure", goal, u64::from(options.pipeline), schedule);
+    let measured = crew.work(MEASURE, goal, u64::from(options.pipeline), schedule);
     let cpu_after = (server.as_ref().and_then(|server| server.cpu_time().ok()), generator.cpu_time().ok());
 
     let mut report = Report::new(options, measured.tally, measured.elapsed);
@@ -103,6 +103,12 @@ fn depth_of_prefill(options: &Options, requests: &Requests) -> u64 {
     fitting.min(options.keyspace.div_ceil(u64::from(options.clients)))
 }
 
+/// A phase's name, and its place among them.
+type Stage = (&'static str, u64);
+const PREFILL: Stage = ("prefill", 0);
+const WARMUP: Stage = ("warm-up", 1);
+const MEASURE: Stage = ("measure", 2);
+
 /// All threads of a run.
 struct Crew<'a> {
     workers: Vec<Worker>,
@@ -118,11 +124,11 @@ struct Total {
 }
 
 impl Crew<'_> {
-    fn work(&mut self, name: &'static str, goal: Goal, depth: u64, schedule: Option<Schedule>) -> Total {
+    fn work(&mut self, (name, stream): Stage, goal: Goal, depth: u64, schedule: Option<Schedule>) -> Total {
         let stop = AtomicBool::new(false);
         let lives: Vec<Live> = self.workers.iter().map(|_| Live::default()).collect();
         let start = Instant::now();
-        let phase = Phase { goal, depth, schedule, start, timeout: self.options.timeout };
+        let phase = Phase { goal, stream, depth, schedule, start, timeout: self.options.timeout };
         let end = match goal {
             Goal::Stored { keys } => End::Requests(keys),
             Goal::Sent { requests } => End::Requests(requests),
@@ -185,7 +191,7 @@ fn connect(options: &Options, requests: &Requests) -> Result<Vec<Worker>, Failur
         let connections = (0..count)
             .map(|_| {
                 let stream = open(&addresses, options.timeout)?;
-                Ok(Connection::new(stream, options.protocol, value_sizes, seeds.fork(), Instant::now()))
+                Ok(Connection::new(stream, options.protocol, value_sizes, seeds.u64(..)))
             })
             .collect::<io::Result<Vec<_>>>()
             .map_err(failed)?;

@@ -21,6 +21,8 @@ use super::tally::{Live, Tally};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Phase {
     pub(crate) goal: Goal,
+    /// Tells the phases' random numbers apart: what is measured must not depend on how much warming up was done before.
+    pub(crate) stream: u64,
     /// Requests a batch.
     pub(crate) depth: u64,
     pub(crate) schedule: Option<Schedule>,
@@ -84,58 +86,61 @@ impl Worker {
 
     /// Works through a phase. Ends early, with what was counted so far, if the run must end.
     pub(crate) fn run(&mut self, phase: &Phase, stop: &AtomicBool, live: &Live) -> Outcome {
-        let mut turn =
-            Turn { phase, tally: Tally::new(), plans: self.plans(phase), calendar: BinaryHeap::new(), busy: 0, last: phase.start };
-        turn.calendar.reserve(self.connections.len());
-        let result = self.work(&mut turn, stop, live);
-        live.publish(&turn.tally);
+        let mut state =
+            PhaseState { phase, tally: Tally::new(), plans: self.plans(phase), calendar: BinaryHeap::new(), busy: 0, last: phase.start };
+        state.calendar.reserve(self.connections.len());
+        for connection in &mut self.connections {
+            connection.reseed(phase.stream);
+        }
+        let result = self.work(&mut state, stop, live);
+        live.publish(&state.tally);
         if result.is_err() {
             stop.store(true, Ordering::Relaxed);
         }
-        turn.tally.unsent = turn.plans.iter().map(|plan| plan.unsent).sum();
-        Outcome { tally: turn.tally, last: turn.last, abort: result.err() }
+        state.tally.unsent = state.plans.iter().map(|plan| plan.unsent).sum();
+        Outcome { tally: state.tally, last: state.last, abort: result.err() }
     }
 
-    fn work(&mut self, turn: &mut Turn<'_>, stop: &AtomicBool, live: &Live) -> Result<(), Abort> {
+    fn work(&mut self, state: &mut PhaseState<'_>, stop: &AtomicBool, live: &Live) -> Result<(), Abort> {
         let mut ready = Vec::with_capacity(self.connections.len());
-        let mut looked = turn.phase.start;
+        let mut looked = state.phase.start;
         for number in 0..self.connections.len() {
-            self.next(turn, number, Instant::now())?;
+            self.next(state, number, Instant::now())?;
         }
-        while turn.busy > 0 || !turn.calendar.is_empty() {
+        while state.busy > 0 || !state.calendar.is_empty() {
             let now = Instant::now();
             if now.duration_since(looked) >= LOOK_EVERY {
                 looked = now;
                 if stop.load(Ordering::Relaxed) {
                     return Err(Abort::Stopped);
                 }
-                live.publish(&turn.tally);
-                self.refuse_silence(turn.phase.timeout, now)?;
+                live.publish(&state.tally);
+                self.refuse_silence(state.phase.timeout, now)?;
             }
-            self.begin_due(turn, now)?;
-            let wait = turn.calendar.peek().map_or(LOOK_EVERY, |Reverse((due, _))| due.saturating_duration_since(now).min(LOOK_EVERY));
+            self.begin_due(state, now)?;
+            let wait = state.calendar.peek().map_or(LOOK_EVERY, |Reverse((due, _))| due.saturating_duration_since(now).min(LOOK_EVERY));
             self.readiness.wait(wait, &mut ready).map_err(Broken::Io)?;
             for &event in &ready {
-                self.serve(turn, event)?;
+                self.serve(state, event)?;
             }
         }
         Ok(())
     }
 
     /// Reads and writes what a socket is ready for, and goes on to the connection's next batch.
-    fn serve(&mut self, turn: &mut Turn<'_>, event: Ready) -> Result<(), Abort> {
+    fn serve(&mut self, state: &mut PhaseState<'_>, event: Ready) -> Result<(), Abort> {
         let connection = &mut self.connections[event.number];
         if event.writable && connection.flush()? {
             self.readiness.watch_writable(&connection.stream, event.number, false).map_err(Broken::Io)?;
         }
         if event.readable {
             let was_busy = connection.is_busy();
-            let now = connection.receive(&mut turn.tally)?;
+            let now = connection.receive(&mut state.tally)?;
             if was_busy {
-                turn.last = now;
+                state.last = now;
                 if !connection.is_busy() {
-                    turn.busy -= 1;
-                    self.next(turn, event.number, now)?;
+                    state.busy -= 1;
+                    self.next(state, event.number, now)?;
                 }
             }
         }
@@ -143,48 +148,48 @@ impl Worker {
     }
 
     /// Begins a connection's next batch now, or notes when it is due; neither if it has no more to send.
-    fn next(&mut self, turn: &mut Turn<'_>, number: usize, now: Instant) -> Result<(), Abort> {
-        let plan = &mut turn.plans[number];
-        match &turn.phase.schedule {
+    fn next(&mut self, state: &mut PhaseState<'_>, number: usize, now: Instant) -> Result<(), Abort> {
+        let plan = &mut state.plans[number];
+        match &state.phase.schedule {
             Some(schedule) => {
                 if plan.left > 0 {
-                    let due = turn.phase.start + schedule.due(self.first + number as u64, plan.turn);
-                    turn.calendar.push(Reverse((due, number)));
+                    let due = state.phase.start + schedule.due(self.first + number as u64, plan.turn);
+                    state.calendar.push(Reverse((due, number)));
                 }
                 Ok(())
             }
             None => {
-                if turn.phase.goal.is_over(turn.phase.start, now) || plan.left == 0 {
+                if state.phase.goal.is_over(state.phase.start, now) || plan.left == 0 {
                     return Ok(());
                 }
-                self.begin(turn, number, now, now)
+                self.begin(state, number, None)
             }
         }
     }
 
     /// Begins the batches whose time has come.
-    fn begin_due(&mut self, turn: &mut Turn<'_>, now: Instant) -> Result<(), Abort> {
-        while let Some(&Reverse((due, number))) = turn.calendar.peek() {
+    fn begin_due(&mut self, state: &mut PhaseState<'_>, now: Instant) -> Result<(), Abort> {
+        while let Some(&Reverse((due, number))) = state.calendar.peek() {
             if due > now {
                 break;
             }
-            turn.calendar.pop();
-            self.begin(turn, number, due, now)?;
+            state.calendar.pop();
+            self.begin(state, number, Some(due))?;
         }
-        if turn.phase.schedule.is_some() && turn.phase.goal.is_over(turn.phase.start, now) {
-            turn.give_up_backlog();
+        if state.phase.schedule.is_some() && state.phase.goal.is_over(state.phase.start, now) {
+            state.give_up_backlog();
         }
         Ok(())
     }
 
-    fn begin(&mut self, turn: &mut Turn<'_>, number: usize, due: Instant, now: Instant) -> Result<(), Abort> {
-        let plan = &mut turn.plans[number];
-        let count = turn.phase.depth.min(plan.left);
+    fn begin(&mut self, state: &mut PhaseState<'_>, number: usize, due: Option<Instant>) -> Result<(), Abort> {
+        let plan = &mut state.plans[number];
+        let count = state.phase.depth.min(plan.left);
         plan.left -= count;
         plan.turn += 1;
-        turn.busy += 1;
+        state.busy += 1;
         let connection = &mut self.connections[number];
-        connection.begin(&mut self.requests, &mut plan.source, count, due, now)?;
+        connection.begin(&mut self.requests, &mut plan.source, count, due)?;
         if !connection.flush()? {
             self.readiness.watch_writable(&connection.stream, number, true).map_err(Broken::Io)?;
         }
@@ -219,7 +224,7 @@ impl Worker {
 }
 
 /// The state of a phase.
-struct Turn<'a> {
+struct PhaseState<'a> {
     phase: &'a Phase,
     tally: Tally,
     plans: Vec<Plan>,
@@ -241,7 +246,7 @@ struct Plan {
     unsent: u64,
 }
 
-impl Turn<'_> {
+impl PhaseState<'_> {
     /// The time is over. A connection may still send its last batch, which fell due while it waited; one that is further
     /// behind than that does not catch up any more: what it had still to send is counted instead.
     fn give_up_backlog(&mut self) {
