@@ -6,10 +6,12 @@
 //!               └─▶ signals
 //! ```
 //!
-//! Beside the server stands [`client`], the library that the client programs are made of.
+//! Beside the server stand [`client`], the library that the client programs are made of, and [`mod@bench`], the load generator.
 
+pub mod bench;
 pub mod client;
 pub mod clock;
+mod descriptor_limit;
 pub mod go_flags;
 pub mod server;
 pub mod storage;

@@ -25,6 +25,7 @@ use polling::Poller;
 use smol::LocalExecutor;
 
 use crate::clock::SystemClock;
+use crate::descriptor_limit;
 use crate::storage::{FileStorage, OpenError};
 pub use dataplane::Timeouts;
 use dataplane::{DataPlane, Failure};
@@ -285,17 +286,9 @@ fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServerError> {
 
 /// Every client needs a descriptor; the server some for its files.
 fn raise_descriptor_limit(clients_max: usize) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     const OWN: u64 = 64;
     let wanted = clients_max as u64 + OWN;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let reached = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(reached), maximum });
-    if raised.is_err() || reached < wanted {
-        let limit = if raised.is_ok() { reached } else { current.unwrap_or(0) };
+    if let Err(limit) = descriptor_limit::raise(wanted) {
         log::warn!("only {limit} file descriptors are allowed, max_clients ({clients_max}) needs {wanted}; raise the limit (ulimit -n)");
     }
 }
