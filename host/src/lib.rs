@@ -1,1 +1,3 @@
 //! Osprey, the server.
+
+pub mod go_flags;
