@@ -1,3 +1,4 @@
 //! Osprey, the server.
 
+pub mod config;
 pub mod go_flags;
