@@ -2,3 +2,4 @@
 
 pub mod config;
 pub mod go_flags;
+pub mod logging;
