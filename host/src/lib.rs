@@ -4,3 +4,4 @@ pub mod args;
 pub mod config;
 pub mod go_flags;
 pub mod logging;
+pub mod server;
