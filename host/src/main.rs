@@ -1,29 +1,34 @@
 //! The server's program.
 
-use osprey::server::*;
-use osprey_core::wal::writer::SyncPolicy;
+use osprey::server::{Server, Settings};
+use osprey::{args, logging};
+use std::io::{self, Write};
+use std::process::ExitCode;
 
-fn main() {
-    env_logger::Builder::new().filter_level(log::LevelFilter::Info).init();
-    let args: Vec<String> = std::env::args().collect();
-    let policy = match args[3].as_str() {
-        "os" => SyncPolicy::Os,
-        "always" => SyncPolicy::Always,
-        _ => SyncPolicy::Batch { delay_ms: 100, bytes: 1 << 20 },
+fn main() -> ExitCode {
+    let loaded = match args::from_process() {
+        Ok(loaded) => loaded,
+        Err(status) => return status,
     };
-    let settings = Settings {
-        listen: vec![args[1].parse().unwrap()],
-        data_dir: args[2].clone().into(),
-        clients_max: 10000,
-        timeouts: Timeouts { idle_ms: 0, request_ms: 30000, write_ms: 60000, shutdown_ms: 2000, slow_ms: 50, busy_ms: 50 },
-        limits: Default::default(),
-        sync_policy: policy,
-        segment_bytes: 64 << 20,
-        sweep_interval_ms: 200,
-        sweep_batch: 1000,
-    };
-    if let Err(e) = Server::open(settings).and_then(|s| s.run()) {
-        eprintln!("{e}");
-        std::process::exit(1);
+    if let Err(error) = logging::init(loaded.config.log_level, loaded.config.log_file.as_deref()) {
+        // `eprintln!` would panic if standard error is closed.
+        let _ = writeln!(io::stderr(), "error: {error}");
+        return ExitCode::from(args::EXIT_USAGE);
     }
+    for warning in &loaded.warnings {
+        log::warn!("{warning}");
+    }
+    let listen_addr = loaded.config.listen_addr.to_string();
+    let settings = match Settings::from_config(loaded.config) {
+        Ok(settings) => settings,
+        Err(error) => {
+            log::error!("listen_addr {listen_addr} can't be looked up: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(error) = Server::open(settings).and_then(|server| server.run()) {
+        log::error!("{error}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }

@@ -6,6 +6,7 @@
 mod connection;
 mod dataplane;
 mod readiness;
+mod settings;
 mod signals;
 
 use std::fmt;

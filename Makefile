@@ -1,0 +1,43 @@
+# The names of the original's targets, as thin wrappers around cargo.
+
+.PHONY: run test test-integration test-coverage bench fmt vet clean
+
+run:
+	cargo run --release
+
+test:
+	cargo test --workspace
+
+test-integration:
+	cargo test -p osprey-tests
+
+test-coverage:
+	@cargo llvm-cov --version >/dev/null 2>&1 || { \
+		echo "test-coverage needs cargo-llvm-cov: cargo install cargo-llvm-cov && rustup component add llvm-tools" >&2; \
+		exit 1; \
+	}
+	cargo llvm-cov --workspace --html
+
+# Options go behind it: make bench ARGS="-h"
+bench:
+	cargo run --release --bin osprey-bench -- $(ARGS)
+
+fmt:
+	cargo fmt --all
+
+vet:
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+# Only what cargo built. Databases are the user's: ./data stays.
+clean:
+	cargo clean
+
+# The whole gate: format, lints, documentation, tests, no_std proof, fuzzing.
+.PHONY: ci fuzz
+ci:
+	.ci/run
+
+# One fuzz target until it is stopped: make fuzz TARGET=parser
+fuzz:
+	cargo +nightly fuzz run $(TARGET) -- -max_len=4096 -dict=fuzz/protocol.dict
