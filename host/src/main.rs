@@ -26,7 +26,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Err(error) = Server::open(settings).and_then(|server| server.run()) {
+    if let Err(error) = Server::open(settings).and_then(Server::run) {
         log::error!("{error}");
         return ExitCode::FAILURE;
     }

@@ -1,4 +1,4 @@
-// The core without a server: requests in, replies and storage operations out.
+//! The core without a server: requests in, replies and storage operations out.
 
 mod memory_log;
 

@@ -183,7 +183,10 @@ impl Parser {
         self.wanted = 0;
         // The same part of the line, whether or not the rest of it has arrived.
         let known = input.get(..=limits.line_bytes_max).unwrap_or(input);
-        let carries_payload = Words(known).next().is_some_and(|word| matches!(&keyword(word), b"SET    " | b"MSET   "));
+        // A command that isn't known whole may be one with a payload, too.
+        let carries_payload = Words(known)
+            .next()
+            .is_none_or(|word| matches!(&keyword(word), b"SET    " | b"MSET   ") || (word.len() <= "MSET".len() && known.ends_with(word)));
         self.skip = Skip::Line;
         Step::Reject { error: RequestError::LineTooLong(limits.line_bytes_max), consumed: line_len, close: carries_payload }
     }
@@ -463,4 +466,23 @@ fn mset_line<'a>(limits: &Limits, words: Words<'a>, pairs: usize, payload: u64) 
     }
     words.step_by(2).try_for_each(|key| check_key(limits, key).map(|_| ()))?;
     Ok(Line::Mset { words, pairs, len: check_len(limits, payload)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_never_runs_as_commands_behind_a_line_too_long_to_tell() {
+        let limits = Limits { key_bytes_max: 16, value_bytes_max: 64, line_bytes_max: 16, words_max: 16 };
+        let closes = |line: &[u8]| match Parser::default().next(&limits, line) {
+            Step::Reject { error: RequestError::LineTooLong(16), close, .. } => close,
+            step => panic!("{step:?}"),
+        };
+        assert!(closes(b"                    SET k 4\r\nPING\r\n"), "nothing of the command is within the limit");
+        assert!(closes(b"               SET k 4\r\nPING\r\n"), "only its beginning is");
+        assert!(closes(b"SET kkkkkkkkkkkkkkkkk 4\r\nPING\r\n"));
+        assert!(!closes(b"GET kkkkkkkkkkkkkkkkk\r\nPING\r\n"));
+        assert!(!closes(b"GETGETGETGETGETGETGETGET\r\nPING\r\n"));
+    }
 }
