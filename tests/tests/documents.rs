@@ -1,5 +1,4 @@
 //! The documents say what the code does: their transcripts are run, their example is compiled, their lists are complete.
-#![expect(clippy::duplicate_mod, reason = "the example is included as it is, and brings its module")]
 #![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
 use std::collections::BTreeSet;
@@ -9,13 +8,11 @@ use osprey_core::storage::Storage as _;
 use osprey_core::units::Millis;
 use osprey_core::wal::segment::DatabaseId;
 
-mod embed {
-    include!("../../core/examples/embed/main.rs");
-
-    #[test]
-    fn the_example_of_embedding_works() {
-        main().unwrap();
-    }
+#[test]
+fn the_example_of_embedding_works() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let run = std::process::Command::new(cargo).args(["run", "--quiet", "-p", "osprey-core", "--example", "embed"]).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }
 
 #[path = "../../core/examples/embed/memory_log.rs"]
