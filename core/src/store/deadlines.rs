@@ -86,7 +86,22 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     pub(super) fn new() -> Self {
-        Self { reached: Millis(0), buckets: core::array::from_fn(|_| Bucket::default()), moving: Bucket::default(), len: 0 }
+        Self::from(Millis(0))
+    }
+
+    /// None yet, from a time on that is reached already.
+    pub(super) fn from(reached: Millis) -> Self {
+        Self { reached, buckets: core::array::from_fn(|_| Bucket::default()), moving: Bucket::default(), len: 0 }
+    }
+
+    /// The latest time that was asked for.
+    pub(super) fn reached(&self) -> Millis {
+        self.reached
+    }
+
+    /// How many there are, those included whose keys are gone.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// Memory held for the items, bytes (chunks are counted as if full).
@@ -99,6 +114,16 @@ impl Deadlines {
         self.file(Item { due, hash })?;
         self.len += 1;
         Ok(())
+    }
+
+    /// Forgets some deadlines, whichever, and gives back their memory: `chunks` chunks of them at most.
+    pub(super) fn discard(&mut self, chunks: usize) {
+        for _ in 0..chunks {
+            let mut buckets = self.buckets.iter_mut().chain([&mut self.moving]);
+            let Some(bucket) = buckets.find(|bucket| !bucket.is_empty()) else { return };
+            let chunk = bucket.full.pop().unwrap_or_else(|| core::mem::take(&mut bucket.last));
+            self.len -= chunk.len();
+        }
     }
 
     fn file(&mut self, item: Item) -> Result<(), OutOfMemory> {

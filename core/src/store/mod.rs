@@ -16,6 +16,12 @@ use deadlines::Deadlines;
 /// What an allocation costs beside its bytes, on average, in the accounting: the allocator's header and rounding.
 const ALLOCATION_OVERHEAD_BYTES: usize = 16;
 
+/// So many deadlines may stand for nothing before it is worth gathering them anew.
+const STALE_DEADLINES: usize = 64 << 10;
+
+/// How many chunks of deadlines that were replaced are given back with each sweep.
+const DISCARDED_CHUNKS: usize = 16;
+
 /// What is known of a key at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup<'a> {
@@ -61,10 +67,20 @@ impl<'a> Lookup<'a> {
 pub struct Store {
     index: Index,
     deadlines: Deadlines,
+    renewal: Option<Renewal>,
+    /// Replaced, and given back a little at a time.
+    retired: Deadlines,
     floor: Version,
     entry_bytes: usize,
     with_expiry: usize,
     expired_total: u64,
+}
+
+/// Deadlines that are gathered anew from the keys, table by table, while the old ones go on serving.
+#[derive(Debug)]
+struct Renewal {
+    deadlines: Deadlines,
+    cursor: u64,
 }
 
 impl Store {
@@ -76,6 +92,8 @@ impl Store {
         Ok(Self {
             index: Index::new(hash_key)?,
             deadlines: Deadlines::new(),
+            renewal: None,
+            retired: Deadlines::new(),
             floor: Version::NONE,
             entry_bytes: 0,
             with_expiry: 0,
@@ -117,7 +135,8 @@ impl Store {
     /// Memory held, bytes: entries, index and deadlines.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.entry_bytes + self.index.bytes() + self.deadlines.bytes()
+        let renewal = self.renewal.as_ref().map_or(0, |renewal| renewal.deadlines.bytes());
+        self.entry_bytes + self.index.bytes() + self.deadlines.bytes() + renewal + self.retired.bytes()
     }
 
     /// The highest version that a removed key had: a new key starts above it.
@@ -213,8 +232,15 @@ impl Store {
         let Some(expiry) = record.expiry else { return Ok(()) };
         let before = self.index.find(hash, record.key).and_then(|old| old.record().expiry);
         if before.is_none_or(|before| expiry < before) {
-            self.deadlines.push(expiry, hash.0)?;
+            self.push_deadline(expiry, hash)?;
         }
+        Ok(())
+    }
+
+    fn push_deadline(&mut self, due: Millis, hash: Hash) -> Result<(), OutOfMemory> {
+        self.deadlines.push(due, hash.0)?;
+        // Without memory for the new ones the old ones do.
+        self.renewal.take_if(|renewal| renewal.deadlines.push(due, hash.0).is_err());
         Ok(())
     }
 
@@ -230,7 +256,7 @@ impl Store {
         if let Some(expiry) = expiry
             && before.is_none_or(|before| expiry < before)
         {
-            self.deadlines.push(expiry, hash.0)?;
+            self.push_deadline(expiry, hash)?;
         }
         self.replace(hash, entry).map(drop)
     }
@@ -255,13 +281,14 @@ impl Store {
     }
 
     /// Removes keys that have expired at `now`. Looks at `steps` deadlines at most; returns how many keys it removed, and
-    /// whether steps were left over (then nothing more is due).
+    /// whether nothing is left to do at `now`.
     pub fn sweep(&mut self, now: Millis, mut steps: usize) -> (usize, bool) {
         let before = self.expired_total;
         while let Some((hash, _)) = self.deadlines.pop(now, &mut steps) {
             self.sweep_one(Hash(hash), now);
         }
-        (usize::try_from(self.expired_total - before).unwrap_or(usize::MAX), steps > 0)
+        let all = self.renew_deadlines(steps) && steps > 0;
+        (usize::try_from(self.expired_total - before).unwrap_or(usize::MAX), all)
     }
 
     fn sweep_one(&mut self, hash: Hash, now: Millis) {
@@ -274,8 +301,40 @@ impl Store {
             self.index.find_by_hash(hash, |entry| entry.record().expiry.is_some()).and_then(|entry| entry.record().expiry)
         {
             // The deadline was moved since. Without memory for it the key is found expired when it is next asked for.
-            let _ = self.deadlines.push(later, hash.0);
+            let _ = self.push_deadline(later, hash);
         }
+    }
+
+    /// A deadline stays until it is due, also when its key is deleted or loses its expiry, and a key that gets one again gets another. Where most
+    /// of them stand for nothing, all are gathered anew. Visits some more than `steps` keys at most; returns whether nothing is left to do.
+    fn renew_deadlines(&mut self, mut steps: usize) -> bool {
+        self.retired.discard(DISCARDED_CHUNKS);
+        let worth_keeping = 2 * self.with_expiry + self.index.len() / 8 + STALE_DEADLINES;
+        if self.renewal.is_none() && self.deadlines.len() > worth_keeping {
+            self.renewal = Some(Renewal { deadlines: Deadlines::from(self.deadlines.reached()), cursor: 0 });
+        }
+        while let Some(renewal) = &mut self.renewal {
+            if steps == 0 {
+                return false;
+            }
+            steps -= 1;
+            let index = &self.index;
+            let mut pushed = Ok(());
+            renewal.cursor = index.walk(renewal.cursor, |entry| {
+                let record = entry.record();
+                steps = steps.saturating_sub(1);
+                if let (Some(expiry), Ok(())) = (record.expiry, pushed) {
+                    pushed = renewal.deadlines.push(expiry, index.hash(record.key).0);
+                }
+            });
+            if pushed.is_err() {
+                self.renewal = None;
+            } else if renewal.cursor >= CURSOR_END {
+                let renewed = self.renewal.take().map(|renewal| renewal.deadlines);
+                self.retired = core::mem::replace(&mut self.deadlines, renewed.unwrap_or_else(Deadlines::new));
+            }
+        }
+        self.retired.len() == 0
     }
 
     /// No key expires before this; `None`: none has an expiry.
@@ -312,4 +371,45 @@ impl Store {
 
 fn cost(entry: &Entry) -> usize {
     entry.bytes().len() + ALLOCATION_OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    fn put(store: &mut Store, key: &str, expiry: Option<u64>) {
+        let record = Record { kind: Kind::Set, version: Version(1), expiry: expiry.map(Millis), key: key.as_bytes(), value: b"v" };
+        store.put(store.hash(key.as_bytes()), &record).unwrap();
+    }
+
+    #[test]
+    fn keys_that_come_and_go_leave_no_deadlines_behind() {
+        const HOUR_MS: u64 = 3_600_000;
+        let mut store = Store::new([0; 16]).unwrap();
+        for key in 0..5000 {
+            put(&mut store, &format!("stays{key}"), Some(2 * HOUR_MS + key));
+            put(&mut store, &format!("for ever{key}"), None);
+        }
+        // Locks that are taken for an hour and given back at once, a thousand a millisecond; and one that is held again and again.
+        let mut bytes_max = 0;
+        for now in 0..1000_u64 {
+            for lock in 0..1000_u64 {
+                let lock = format!("lock{}", lock * now % 7919);
+                put(&mut store, &lock, Some(now + HOUR_MS));
+                store.remove(store.hash(lock.as_bytes()), lock.as_bytes());
+            }
+            put(&mut store, "held", None);
+            put(&mut store, "held", Some(now + HOUR_MS));
+            store.sweep(Millis(now), 1000);
+            bytes_max = bytes_max.max(store.bytes());
+        }
+        assert!(bytes_max < 8 << 20, "{bytes_max} bytes for 10001 keys");
+        // Nobody was forgotten, and nobody goes before its time.
+        let counts = [HOUR_MS + 998, HOUR_MS + 999, 2 * HOUR_MS + 99, 3 * HOUR_MS].map(|now| {
+            while !store.sweep(Millis(now), 1000).1 {}
+            store.with_expiry()
+        });
+        assert_eq!(counts, [5001, 5000, 4900, 0]);
+    }
 }
