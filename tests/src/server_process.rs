@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,11 +80,7 @@ impl Setup {
                 shell
             }
         };
-        if is_configurable() {
-            command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(&self.data_dir).env("OSPREY_SYNC_POLICY", self.sync_policy);
-        } else {
-            command.arg("127.0.0.1:0").arg(&self.data_dir).arg(self.sync_policy);
-        }
+        command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(&self.data_dir).env("OSPREY_SYNC_POLICY", self.sync_policy);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
@@ -265,11 +261,4 @@ fn binary() -> PathBuf {
         assert!(build.status().unwrap().success(), "the server does not compile");
     });
     directory.join("osprey")
-}
-
-/// Whether the server has a configuration yet. A placeholder of it does not know `--version`.
-#[must_use]
-pub fn is_configurable() -> bool {
-    static CONFIGURABLE: OnceLock<bool> = OnceLock::new();
-    *CONFIGURABLE.get_or_init(|| Command::new(binary()).arg("--version").output().unwrap().status.success())
 }
