@@ -8,6 +8,7 @@
 //! - [`machine`]: an engine over it with connections and a clock, driven by hand.
 //! - [`transcript`]: what is sent and what must come back, as text.
 //! - [`server_process`]: the real server, on a free port and a directory of its own.
+//! - [`program`]: the project's programs, built with the tests.
 //! - [`client`]: a blocking connection to it.
 //! - [`fuzz`]: what the fuzz targets do, for plain tests too.
 //! - [`memory_log`]: a log in memory without faults, on `alloc` alone.
@@ -20,5 +21,6 @@ pub mod fuzz;
 pub mod machine;
 pub mod memory_log;
 pub mod memory_storage;
+pub mod program;
 pub mod server_process;
 pub mod transcript;

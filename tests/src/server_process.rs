@@ -6,13 +6,14 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::{Client, PATIENCE};
+use crate::program::program;
 
 /// A running server. Killed when dropped.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let binary = binary();
+        let binary = program("osprey");
         let mut command = match self.descriptors_max {
             None => Command::new(binary),
             Some(descriptors) => {
@@ -241,24 +242,4 @@ impl Drop for ServerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The server's program, built with the same profile as the tests.
-fn binary() -> PathBuf {
-    static BUILT: Once = Once::new();
-    // target/<profile>/deps/<test>
-    let test = std::env::current_exe().unwrap();
-    let directory = test.parent().and_then(Path::parent).unwrap();
-    BUILT.call_once(|| {
-        let profile = match directory.file_name().unwrap().to_str().unwrap() {
-            "debug" => "dev",
-            profile => profile,
-        };
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "osprey", "--bin", "osprey", "--profile", profile, "--target-dir"]);
-        build.arg(directory.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
-        assert!(build.status().unwrap().success(), "the server does not compile");
-    });
-    directory.join("osprey")
 }
