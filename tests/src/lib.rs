@@ -10,6 +10,8 @@
 //! - [`server_process`]: the real server, on a free port and a directory of its own.
 //! - [`program`]: the project's programs, built with the tests.
 //! - [`client`]: a blocking connection to it.
+//! - [`load`]: connections that write until it is gone, and what must be there when it is back.
+//! - [`power_cut`]: what a power cut leaves of its files.
 //! - [`fuzz`]: what the fuzz targets do, for plain tests too.
 //! - [`memory_log`]: a log in memory without faults, on `alloc` alone.
 #![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
@@ -18,9 +20,11 @@ extern crate alloc;
 
 pub mod client;
 pub mod fuzz;
+pub mod load;
 pub mod machine;
 pub mod memory_log;
 pub mod memory_storage;
+pub mod power_cut;
 pub mod program;
 pub mod server_process;
 pub mod transcript;

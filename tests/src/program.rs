@@ -12,9 +12,7 @@ use std::sync::{Mutex, PoisonError};
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    // target/<profile>/deps/<test>
-    let test = std::env::current_exe().unwrap();
-    let directory = test.parent().and_then(Path::parent).unwrap();
+    let directory = profile_directory();
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !built.contains(name) {
         let profile = match directory.file_name().unwrap().to_str().unwrap() {
@@ -28,6 +26,13 @@ pub fn program(name: &str) -> PathBuf {
         built.insert(name.to_owned());
     }
     directory.join(name)
+}
+
+/// Where the profile of the tests puts programs.
+pub(crate) fn profile_directory() -> PathBuf {
+    // target/<profile>/deps/<test>
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(Path::parent).unwrap().to_owned()
 }
 
 /// The cargo that built the test.

@@ -1,5 +1,6 @@
 //! The real server as a process of its own, on a free port and a data directory.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
@@ -30,7 +31,7 @@ pub struct ServerProcess {
 pub struct Setup {
     data_dir: PathBuf,
     sync_policy: &'static str,
-    environment: Vec<(String, String)>,
+    environment: Vec<(String, OsString)>,
     descriptors_max: Option<u64>,
 }
 
@@ -59,8 +60,14 @@ impl Setup {
 
     /// With an option of the configuration.
     #[must_use]
-    pub fn option(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((format!("OSPREY_{}", name.to_uppercase()), value.to_owned()));
+    pub fn option(self, name: &str, value: &str) -> Self {
+        self.variable(&format!("OSPREY_{}", name.to_uppercase()), value)
+    }
+
+    /// With a variable in its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
         self
     }
 
@@ -107,15 +114,7 @@ impl Setup {
     /// # Panics
     /// It takes too long.
     pub fn try_start(&self) -> Result<ServerProcess, Ended> {
-        let mut child = self.command().spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let (report, log) = channel();
-        thread::spawn(move || {
-            // A line that nobody waits for is thrown away, but read: a full pipe would stop the server.
-            BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| drop(report.send(line)));
-        });
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = ServerProcess { address, child, log, seen: Mutex::default() };
+        let mut server = self.spawn();
         match server.wait_for_line("is ready on ") {
             Some(line) => {
                 let (_, rest) = line.split_once("is ready on ").unwrap();
@@ -124,6 +123,23 @@ impl Setup {
             }
             None => Err(server.wait()),
         }
+    }
+
+    /// Starts the process and waits for nothing: the server has no address yet.
+    ///
+    /// # Panics
+    /// There is no such program.
+    #[must_use]
+    pub fn spawn(&self) -> ServerProcess {
+        let mut child = self.command().spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (report, log) = channel();
+        thread::spawn(move || {
+            // A line that nobody waits for is thrown away, but read: a full pipe would stop the server.
+            BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| drop(report.send(line)));
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        ServerProcess { address, child, log, seen: Mutex::default() }
     }
 }
 
