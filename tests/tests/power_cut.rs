@@ -29,7 +29,9 @@ impl Machine {
     fn new(policy: &'static str, seed: u64) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::create_dir(directory.path().join("data")).expect("a directory for the server");
-        Self { directory, disk: Disk::new(seed), policy }
+        let machine = Self { directory, disk: Disk::new(seed), policy };
+        machine.empty_journal();
+        machine
     }
 
     fn data(&self) -> PathBuf {
@@ -54,7 +56,12 @@ impl Machine {
     /// Takes in what the process has done since the start.
     fn follow(&mut self) {
         self.disk.follow(&fs::read(self.journal()).expect("the server's journal"));
-        fs::remove_file(self.journal()).expect("it was there");
+        self.empty_journal();
+    }
+
+    /// It is there also if the server is killed before it has done anything.
+    fn empty_journal(&self) {
+        fs::write(self.journal(), b"").expect("a file beside the directory");
     }
 
     /// After the process was killed.
