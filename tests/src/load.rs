@@ -228,12 +228,13 @@ impl Writer {
     fn complain(&self, found: &BTreeMap<String, Held>, promised: usize) -> ! {
         let mut expected = self.base.clone();
         self.sent[..promised].iter().for_each(|(write, version)| apply(&mut expected, write, *version));
-        let keys = found.keys().chain(expected.keys());
-        let wrong: BTreeMap<_, _> =
-            keys.filter(|key| found.get(*key) != expected.get(*key)).map(|key| (key, (found.get(key), expected.get(key)))).collect();
+        let show = |held: Option<&Held>| held.map(|(value, version)| (number_of(value), version.map(|version| version.0)));
+        let keys = found.keys().chain(expected.keys()).filter(|key| found.get(*key) != expected.get(*key));
+        let wrong: BTreeMap<_, _> = keys.map(|key| (key, (show(found.get(key)), show(expected.get(key))))).collect();
         panic!(
-            "the server has lost or made up something: {promised} writes were promised, {} acknowledged, {} shown, {} sent; where it \
-             differs, it has, and should have at least: {wrong:?}",
+            "the server has lost or made up something. Of the writes from {} on {promised} were promised, {} acknowledged, {} shown, {} sent. \
+             Keys with the write and version that they have, and would have after what was promised: {wrong:?}",
+            self.base_number + 1,
             self.acknowledged,
             self.shown,
             self.sent.len(),
@@ -251,12 +252,16 @@ fn read(address: SocketAddr, mut random: fastrand::Rng) -> [(u64, u64); WRITERS]
             Err(_) => return shown,
             Ok(None) => {}
             Ok(Some((value, _))) => {
-                let number = value.split(|byte| *byte == b':').next().unwrap();
-                let number = std::str::from_utf8(number).unwrap().parse().unwrap();
-                shown[id] = (shown[id].0.max(number), shown[id].1 + 1);
+                shown[id] = (shown[id].0.max(number_of(&value)), shown[id].1 + 1);
             }
         }
     }
+}
+
+/// Which write a value is of.
+fn number_of(value: &[u8]) -> u64 {
+    let number = value.split(|byte| *byte == b':').next().unwrap();
+    std::str::from_utf8(number).unwrap().parse().unwrap()
 }
 
 fn key(writer: usize, number: usize) -> String {
