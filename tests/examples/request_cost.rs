@@ -57,13 +57,14 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        let options = Options { segment_bytes: 1 << 40, ..machine::options(SyncPolicy::Os) };
+        let options = Options { segment_bytes: 1 << 40, checksum: crc32c::crc32c_append, ..machine::options(SyncPolicy::Os) };
         let (engine, _) = Engine::recover(options, &mut Disk::default(), Millis(1)).expect("an empty disk can be recovered");
         let mut server = Self { engine, session: Session::new(), out: Vec::new() };
         server.drive_storage();
         server
     }
 
+    #[inline(never)]
     fn serve(&mut self, input: &str) {
         let served = self.engine.serve(Millis(1), &mut self.session, input.as_bytes(), &mut self.out);
         assert_eq!((served.consumed, served.next), (input.len(), Next::Read { at_least: 1 }));
