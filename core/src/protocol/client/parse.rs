@@ -1,17 +1,23 @@
 //! Bytes to replies: one piece at a time, borrowed from what has arrived.
+//!
+//! The grammar is exactly what `docs/PROTOCOL.md` lets a server send. What departs from it is refused rather than guessed at: behind a
+//! misunderstood reply, every later one would answer the wrong request.
 
 use core::fmt;
 
 use memchr::memchr;
 use nom::branch::alt;
-use nom::bytes::complete::{tag, take_while1};
-use nom::combinator::{all_consuming, map, map_opt, opt, rest, value};
-use nom::sequence::{preceded, terminated};
-use nom::{IResult, Parser as _};
+use nom::bytes::complete::{tag, take_while, take_while_m_n, take_while1};
+use nom::character::complete::{char, digit1};
+use nom::combinator::{all_consuming, cut, eof, map, map_opt, opt, recognize, value};
+use nom::error::Error;
+use nom::sequence::{preceded, separated_pair, terminated};
+use nom::{IResult, Parser};
 
 use crate::protocol::error::ErrorCode;
-use crate::protocol::line::without_cr;
+use crate::protocol::line::is_key_byte;
 use crate::protocol::number::{signed, unsigned};
+use crate::record::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::units::{Millis, Version};
 
 /// What the next piece of a reply must be. An error is accepted in every place.
@@ -43,6 +49,27 @@ pub enum Expect {
     Stat,
     /// Of `QUIT`.
     Bye,
+}
+
+impl Expect {
+    /// What it looks like, for people.
+    fn form(self) -> &'static str {
+        match self {
+            Self::Pong => "PONG",
+            Self::Stored => "OK <version>",
+            Self::Value => "VALUE <length> <version> <expiry>, payload' or 'NOT_FOUND",
+            Self::Deleted => "DELETED 1' or 'DELETED 0",
+            Self::Exists => "EXISTS 1' or 'EXISTS 0",
+            Self::Changed => "OK' or 'NOT_FOUND",
+            Self::Integer => "<number>",
+            Self::Item => "VALUE <key> <length> <version> <expiry>, payload' or 'NOT_FOUND <key>",
+            Self::Count => "OK <count>",
+            Self::Cursor => "CURSOR <next>",
+            Self::ScanItem => "<key>' or 'END",
+            Self::Stat => "<name>=<value>' or 'END",
+            Self::Bye => "BYE",
+        }
+    }
 }
 
 /// A value with what belongs to it.
@@ -120,7 +147,7 @@ pub struct ReplyLimits {
 impl Default for ReplyLimits {
     /// Lines of 128 KiB (a key of 64 KiB, and more), values of 1 GiB: the most that the format can hold.
     fn default() -> Self {
-        Self { line_bytes_max: 128 << 10, value_bytes_max: crate::record::VALUE_BYTES_MAX }
+        Self { line_bytes_max: 128 << 10, value_bytes_max: VALUE_BYTES_MAX }
     }
 }
 
@@ -141,154 +168,208 @@ pub enum Step<'a> {
     },
 }
 
-/// The bytes are no such reply: the connection is of no more use.
+/// Why the bytes are no reply that was expected. What follows them can't be understood: the connection is of no more use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub enum Malformed {
+    /// They don't have its form.
+    Form {
+        /// What was expected.
+        expect: Expect,
+        /// Where they depart from it: bytes from the beginning of the piece.
+        at: usize,
+    },
+    /// A line is longer than [`ReplyLimits::line_bytes_max`].
+    LineTooLong {
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// A value is longer than [`ReplyLimits::value_bytes_max`].
+    ValueTooLong {
+        /// How long, bytes.
+        bytes: u64,
+        /// The limit, bytes.
+        limit: usize,
+    },
+}
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server's reply does not have the expected form; is it an Osprey server?")
+        match self {
+            Self::Form { expect, at } => {
+                write!(f, "the server's reply is not '{}', from byte {at} on; is it an Osprey server?", expect.form())
+            }
+            Self::LineTooLong { limit } => {
+                write!(f, "a line of the server's reply is longer than {limit} bytes; is it an Osprey server?")
+            }
+            Self::ValueTooLong { bytes, limit } => write!(f, "a value in the server's reply has {bytes} bytes, the limit is {limit}"),
+        }
     }
 }
 
 impl core::error::Error for Malformed {}
 
-/// Reads one piece of a reply from the beginning of `input`.
+/// Reads one piece of a reply from the beginning of `input`: all bytes from the server that no earlier piece has consumed.
 ///
 /// # Errors
 /// The bytes can't be a piece of the kind that is expected, or it is over a limit.
 pub fn parse_reply<'a>(expect: Expect, input: &'a [u8], limits: &ReplyLimits) -> Result<Step<'a>, Malformed> {
-    let Some(line_len) = memchr(b'\n', input) else {
-        let too_long = input.len() > limits.line_bytes_max.saturating_add(1);
-        return if too_long { Err(Malformed) } else { Ok(Step::Incomplete { at_least: input.len() + 1 }) };
+    let departs = |at| Malformed::Form { expect, at };
+    // Within this the longest line has ended. Nothing behind it is looked at, so that nothing depends on how much has arrived.
+    let window = limits.line_bytes_max.saturating_add(LINE_END.len());
+    let Some(line_feed) = memchr(b'\n', input.get(..window).unwrap_or(input)) else {
+        let too_long = input.len() >= window;
+        return if too_long {
+            Err(Malformed::LineTooLong { limit: limits.line_bytes_max })
+        } else {
+            Ok(Step::Incomplete { at_least: input.len() + 1 })
+        };
     };
-    let line = without_cr(input.get(..line_len).unwrap_or_default());
-    if line.len() > limits.line_bytes_max {
-        return Err(Malformed);
-    }
-    let (_, head) = all_consuming(|line| head(expect, line)).parse(line).map_err(|_: nom::Err<()>| Malformed)?;
-    let begin = line_len + 1;
-    let (key, len, version, expiry) = match head {
+    let line = input.get(..line_feed).and_then(|line| line.strip_suffix(b"\r")).ok_or(departs(line_feed))?;
+    let (_, head) = all_consuming(|line| head(expect, line)).parse(line).map_err(|error| departs(position(line, &error)))?;
+    let begin = line_feed + 1;
+    let (key, value_head) = match head {
         Head::Whole(reply) => return Ok(Step::Complete { reply, consumed: begin }),
-        Head::Value { key, len, version, expiry } => (key, len, version, expiry),
+        Head::Value(head) => (None, head),
+        Head::Item(key, head) => (Some(key), head),
     };
-    let len = usize::try_from(len).ok().filter(|&len| len <= limits.value_bytes_max).ok_or(Malformed)?;
+    let ValueHead { bytes, version, expiry } = value_head;
+    let too_long = Malformed::ValueTooLong { bytes, limit: limits.value_bytes_max };
+    let len = usize::try_from(bytes).ok().filter(|&len| len <= limits.value_bytes_max).ok_or(too_long)?;
+    let end = begin.saturating_add(len);
+    let consumed = end.saturating_add(LINE_END.len());
     let Some((value, behind)) = input.get(begin..).and_then(|rest| rest.split_at_checked(len)) else {
-        return Ok(Step::Incomplete { at_least: begin.saturating_add(len).saturating_add(2) });
+        return Ok(Step::Incomplete { at_least: consumed });
     };
-    let found = Found { value, version, expiry };
     match behind {
         [b'\r', b'\n', ..] => {
+            let found = Found { value, version, expiry };
             let reply = key.map_or(Reply::Value(found), |key| Reply::Item { key, found: Some(found) });
-            Ok(Step::Complete { reply, consumed: begin + len + 2 })
+            Ok(Step::Complete { reply, consumed })
         }
-        [] | [b'\r'] => Ok(Step::Incomplete { at_least: begin + len + 2 }),
-        _ => Err(Malformed),
+        [] | [b'\r'] => Ok(Step::Incomplete { at_least: consumed }),
+        [b'\r', ..] => Err(departs(end + 1)),
+        _ => Err(departs(end)),
     }
 }
+
+const LINE_END: &str = "\r\n";
 
 /// The first line of a piece.
 #[derive(Clone)]
 enum Head<'a> {
+    /// It is all of the piece.
     Whole(Reply<'a>),
     /// A value follows.
-    Value {
-        key: Option<&'a [u8]>,
-        len: u64,
-        version: Version,
-        expiry: Option<Millis>,
-    },
+    Value(ValueHead),
+    /// The value of this key follows.
+    Item(&'a [u8], ValueHead),
 }
 
-type Parsed<'a, T> = IResult<&'a [u8], T, ()>;
-
-fn word(input: &[u8]) -> Parsed<'_, &[u8]> {
-    preceded(opt(tag(" ")), take_while1(|byte| byte != b' ')).parse(input)
+/// What a line says of the value behind it.
+#[derive(Clone)]
+struct ValueHead {
+    bytes: u64,
+    version: Version,
+    expiry: Option<Millis>,
 }
 
-fn number(input: &[u8]) -> Parsed<'_, u64> {
-    map_opt(word, unsigned).parse(input)
-}
+type Parsed<'a, T> = IResult<&'a [u8], T>;
 
-fn flag(input: &[u8]) -> Parsed<'_, bool> {
-    map_opt(number, |number| (number <= 1).then_some(number == 1)).parse(input)
-}
+/// A part of the grammar.
+trait Rule<'a, T>: Parser<&'a [u8], Output = T, Error = Error<&'a [u8]>> {}
 
-fn expiry(input: &[u8]) -> Parsed<'_, Option<Millis>> {
-    map_opt(word, |word| match word {
-        b"-1" => Some(None),
-        word => unsigned(word).map(|ms| Some(Millis(ms))),
-    })
-    .parse(input)
-}
+impl<'a, T, P: Parser<&'a [u8], Output = T, Error = Error<&'a [u8]>>> Rule<'a, T> for P {}
 
-fn error(input: &[u8]) -> Parsed<'_, Reply<'_>> {
-    let (input, code) = preceded(tag("ERR "), word).parse(input)?;
-    let (input, message) = preceded(opt(tag(" ")), rest).parse(input)?;
-    Ok((input, Reply::Error { code: ErrorCode::from_word(code), message }))
-}
-
-fn value_head(input: &[u8]) -> Parsed<'_, Head<'_>> {
-    let (input, (_, len, version, expiry)) = (tag("VALUE"), number, number, expiry).parse(input)?;
-    Ok((input, Head::Value { key: None, len, version: Version(version), expiry }))
-}
-
-fn item_head(input: &[u8]) -> Parsed<'_, Head<'_>> {
-    let (input, (_, key, len, version, expiry)) = (tag("VALUE"), word, number, number, expiry).parse(input)?;
-    Ok((input, Head::Value { key: Some(key), len, version: Version(version), expiry }))
+/// Where in `line` the parser gave up.
+fn position(line: &[u8], error: &nom::Err<Error<&[u8]>>) -> usize {
+    let rest = match error {
+        nom::Err::Error(error) | nom::Err::Failure(error) => error.input.len(),
+        nom::Err::Incomplete(_) => 0,
+    };
+    line.len().saturating_sub(rest)
 }
 
 fn head(expect: Expect, line: &[u8]) -> Parsed<'_, Head<'_>> {
-    // A key may be called `ERR`, but has no space in it; a name of STATS has a `=`.
+    // Whatever is expected. A key may be called `ERR`, but has no space behind it; neither has a name of STATS.
     if line.starts_with(b"ERR ") {
-        return map(error, Head::Whole).parse(line);
+        return whole(error).parse(line);
     }
+    let not_found = value(Reply::NotFound, tag("NOT_FOUND"));
+    // Only as all of the line: it may be the beginning of a key or a name.
+    let end = value(Reply::End, terminated(tag("END"), eof));
     match expect {
-        Expect::Value => alt((value_head, value(Head::Whole(Reply::NotFound), tag("NOT_FOUND")))).parse(line),
+        Expect::Pong => whole(value(Reply::Pong, tag("PONG"))).parse(line),
+        Expect::Stored => whole(map(after("OK ", natural), |version| Reply::Stored(Version(version)))).parse(line),
+        Expect::Value => alt((map(after("VALUE ", value_head), Head::Value), whole(not_found))).parse(line),
+        Expect::Deleted => whole(map(after("DELETED ", flag), Reply::Deleted)).parse(line),
+        Expect::Exists => whole(map(after("EXISTS ", flag), Reply::Exists)).parse(line),
+        Expect::Changed => whole(alt((value(Reply::Changed, tag("OK")), not_found))).parse(line),
+        Expect::Integer => whole(map(integer, Reply::Integer)).parse(line),
         Expect::Item => {
-            let missing = map(preceded(tag("NOT_FOUND"), word), |key| Head::Whole(Reply::Item { key, found: None }));
-            alt((item_head, missing)).parse(line)
+            let found = map(after("VALUE ", separated_pair(key, char(' '), value_head)), |(key, head)| Head::Item(key, head));
+            let missing = map(after("NOT_FOUND ", key), |key| Reply::Item { key, found: None });
+            alt((found, whole(missing))).parse(line)
         }
-        expect => map(|line| whole(expect, line), Head::Whole).parse(line),
-    }
-}
-
-/// Replies of one line.
-fn whole(expect: Expect, line: &[u8]) -> Parsed<'_, Reply<'_>> {
-    match expect {
-        Expect::Pong => value(Reply::Pong, tag("PONG")).parse(line),
-        Expect::Stored => map(preceded(tag("OK"), number), |version| Reply::Stored(Version(version))).parse(line),
-        Expect::Deleted => map(preceded(tag("DELETED"), flag), Reply::Deleted).parse(line),
-        Expect::Exists => map(preceded(tag("EXISTS"), flag), Reply::Exists).parse(line),
-        Expect::Changed => alt((value(Reply::Changed, tag("OK")), value(Reply::NotFound, tag("NOT_FOUND")))).parse(line),
-        Expect::Integer => map(map_opt(word, signed), Reply::Integer).parse(line),
-        Expect::Count => map(preceded(tag("OK"), number), Reply::Count).parse(line),
-        Expect::Cursor => map(preceded(tag("CURSOR"), number), Reply::Cursor).parse(line),
-        Expect::ScanItem => map(word, |key| if key == b"END" { Reply::End } else { Reply::Key(key) }).parse(line),
-        Expect::Stat if line == b"END" => value(Reply::End, rest).parse(line),
+        Expect::Count => whole(map(after("OK ", natural), Reply::Count)).parse(line),
+        Expect::Cursor => whole(map(after("CURSOR ", natural), Reply::Cursor)).parse(line),
+        Expect::ScanItem => whole(alt((end, map(key, Reply::Key)))).parse(line),
         Expect::Stat => {
-            let name = take_while1(|byte| byte != b'=');
-            map((terminated(name, tag("=")), rest), |(name, value)| Reply::Stat { name, value }).parse(line)
+            let stat = map(separated_pair(name, char('='), text), |(name, value)| Reply::Stat { name, value });
+            whole(alt((end, stat))).parse(line)
         }
-        Expect::Bye => value(Reply::Bye, tag("BYE")).parse(line),
-        Expect::Value | Expect::Item => Err(nom::Err::Error(())),
+        Expect::Bye => whole(value(Reply::Bye, tag("BYE"))).parse(line),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A piece that is no more than its line.
+fn whole<'a>(reply: impl Rule<'a, Reply<'a>>) -> impl Rule<'a, Head<'a>> {
+    map(reply, Head::Whole)
+}
 
-    #[test]
-    fn a_line_over_the_limit_is_malformed_whether_or_not_its_end_has_arrived() {
-        let limits = ReplyLimits { line_bytes_max: 4, value_bytes_max: 4 };
-        for (stream, expected) in [
-            (&b"1234\r\n"[..], Ok(Step::Complete { reply: Reply::Integer(1234), consumed: 6 })),
-            (b"12345\r\n", Err(Malformed)),
-            (b"12345\n", Err(Malformed)),
-            (b"12345\r", Err(Malformed)),
-        ] {
-            assert_eq!(parse_reply(Expect::Integer, stream, &limits), expected);
-        }
-    }
+/// What stands behind `word`. The word decides: other forms are not tried then, so that an error is told where it is.
+fn after<'a, T>(word: &'static str, rule: impl Rule<'a, T>) -> impl Rule<'a, T> {
+    preceded(tag(word), cut(rule))
+}
+
+/// `<length> <version> <expiry>`
+fn value_head(input: &[u8]) -> Parsed<'_, ValueHead> {
+    let (input, (bytes, _, version, _, expiry)) = (natural, char(' '), natural, char(' '), expiry).parse(input)?;
+    Ok((input, ValueHead { bytes, version: Version(version), expiry }))
+}
+
+fn expiry(input: &[u8]) -> Parsed<'_, Option<Millis>> {
+    let at = map_opt(digit1, |digits| unsigned(digits).map(Millis).filter(|&at| at <= Millis::MAX));
+    alt((value(None, tag("-1")), map(at, Some))).parse(input)
+}
+
+/// `ERR <CODE> <message>`
+fn error(input: &[u8]) -> Parsed<'_, Reply<'_>> {
+    let code = map(take_while1(|byte: u8| byte.is_ascii_uppercase()), ErrorCode::from_word);
+    map(preceded(tag("ERR "), separated_pair(code, char(' '), text)), |(code, message)| Reply::Error { code, message }).parse(input)
+}
+
+fn natural(input: &[u8]) -> Parsed<'_, u64> {
+    map_opt(digit1, unsigned).parse(input)
+}
+
+fn integer(input: &[u8]) -> Parsed<'_, i64> {
+    map_opt(recognize((opt(char('-')), digit1)), signed).parse(input)
+}
+
+fn flag(input: &[u8]) -> Parsed<'_, bool> {
+    alt((value(false, char('0')), value(true, char('1')))).parse(input)
+}
+
+fn key(input: &[u8]) -> Parsed<'_, &[u8]> {
+    take_while_m_n(1, KEY_BYTES_MAX, is_key_byte).parse(input)
+}
+
+/// Of a line of `STATS`.
+fn name(input: &[u8]) -> Parsed<'_, &[u8]> {
+    take_while1(|byte| is_key_byte(byte) && byte != b'=').parse(input)
+}
+
+/// For people: anything that doesn't disturb the line.
+fn text(input: &[u8]) -> Parsed<'_, &[u8]> {
+    take_while(|byte: u8| !byte.is_ascii_control()).parse(input)
 }
