@@ -33,179 +33,175 @@ impl core::error::Error for EncodeError {}
 
 type Encoded = Result<(), EncodeError>;
 
-/// Builds one request; what a failed one has appended is taken back.
-struct Request<'a> {
-    out: &'a mut Vec<u8>,
-    begin: usize,
-    state: Encoded,
-}
-
-impl<'a> Request<'a> {
-    fn new(out: &'a mut Vec<u8>, command: &str) -> Self {
-        let begin = out.len();
-        Self { out, begin, state: Ok(()) }.bytes(command.as_bytes())
-    }
-
-    fn bytes(mut self, bytes: &[u8]) -> Self {
-        if self.state.is_ok() {
-            match self.out.try_reserve(bytes.len()) {
-                Ok(()) => self.out.extend_from_slice(bytes),
-                Err(_) => self.state = Err(EncodeError::OutOfMemory),
-            }
-        }
-        self
-    }
-
-    fn word(self, word: &[u8]) -> Self {
-        self.bytes(b" ").bytes(word)
-    }
-
-    fn number(self, number: impl itoa::Integer) -> Self {
-        self.word(itoa::Buffer::new().format(number).as_bytes())
-    }
-
-    fn key(mut self, key: &[u8]) -> Self {
-        if key.is_empty() || key.len() > KEY_BYTES_MAX || !key.iter().all(|&byte| is_key_byte(byte)) {
-            self.state = self.state.and(Err(EncodeError::Key));
-        }
-        self.word(key)
-    }
-
-    fn version(self, version: Option<Version>) -> Self {
-        match version {
-            Some(version) => self.word(b"VER").number(version.0),
-            None => self,
-        }
-    }
-
-    fn line_end(self) -> Self {
-        self.bytes(b"\r\n")
-    }
-
-    fn end(self) -> Encoded {
-        let Self { out, begin, state } = self.line_end();
-        if state.is_err() {
-            out.truncate(begin);
-        }
-        state
-    }
-}
-
 /// Appends `PING`.
 ///
 /// # Errors
 /// This and the other functions for requests: see [`EncodeError`].
 pub fn ping(out: &mut Vec<u8>) -> Encoded {
-    Request::new(out, "PING").end()
+    request(out, |line| line.bytes(b"PING")?.end())
 }
 
 /// Appends a `GET`; expect [`Value`](super::Expect::Value).
 pub fn get(out: &mut Vec<u8>, key: &[u8]) -> Encoded {
-    Request::new(out, "GET").key(key).end()
+    request(out, |line| line.bytes(b"GET")?.key(key)?.end())
 }
 
 /// Appends a `SET` with its payload; expect [`Stored`](super::Expect::Stored).
 pub fn set(out: &mut Vec<u8>, key: &[u8], value: &[u8], options: &SetOptions) -> Encoded {
-    let request = Request::new(out, "SET").key(key).number(value.len());
-    let request = match options.expiry {
-        SetExpiry::Clear => request,
-        SetExpiry::In(ms) => request.word(b"EX").number(ms),
-        SetExpiry::At(at) => request.word(b"PXAT").number(at.0),
-        SetExpiry::Keep => request.word(b"KEEPTTL"),
-    };
-    let request = match options.presence {
-        Presence::Any => request,
-        Presence::Absent => request.word(b"NX"),
-        Presence::Present => request.word(b"XX"),
-    };
-    request.version(options.version).line_end().bytes(value).end()
+    request(out, |line| {
+        let line = line.bytes(b"SET")?.key(key)?.number(value.len())?;
+        let line = match options.expiry {
+            SetExpiry::Clear => line,
+            SetExpiry::In(ms) => line.bytes(b" EX")?.number(ms)?,
+            SetExpiry::At(at) => line.bytes(b" PXAT")?.number(at.0)?,
+            SetExpiry::Keep => line.bytes(b" KEEPTTL")?,
+        };
+        let line = match options.presence {
+            Presence::Any => line,
+            Presence::Absent => line.bytes(b" NX")?,
+            Presence::Present => line.bytes(b" XX")?,
+        };
+        line.version(options.version)?.end()?;
+        line.bytes(value)?.end()
+    })
 }
 
 /// Appends a `DEL`; expect [`Deleted`](super::Expect::Deleted).
 pub fn del(out: &mut Vec<u8>, key: &[u8], version: Option<Version>) -> Encoded {
-    Request::new(out, "DEL").key(key).version(version).end()
+    request(out, |line| line.bytes(b"DEL")?.key(key)?.version(version)?.end())
 }
 
 /// Appends an `EXISTS`; expect [`Exists`](super::Expect::Exists).
 pub fn exists(out: &mut Vec<u8>, key: &[u8]) -> Encoded {
-    Request::new(out, "EXISTS").key(key).end()
+    request(out, |line| line.bytes(b"EXISTS")?.key(key)?.end())
 }
 
 /// Appends an `EXPIRE`; expect [`Changed`](super::Expect::Changed).
 pub fn expire(out: &mut Vec<u8>, key: &[u8], ms: i64, version: Option<Version>) -> Encoded {
-    Request::new(out, "EXPIRE").key(key).number(ms).version(version).end()
+    request(out, |line| line.bytes(b"EXPIRE")?.key(key)?.number(ms)?.version(version)?.end())
 }
 
 /// Appends a `PERSIST`; expect [`Changed`](super::Expect::Changed).
 pub fn persist(out: &mut Vec<u8>, key: &[u8]) -> Encoded {
-    Request::new(out, "PERSIST").key(key).end()
+    request(out, |line| line.bytes(b"PERSIST")?.key(key)?.end())
 }
 
 /// Appends a `TTL`; expect [`Integer`](super::Expect::Integer).
 pub fn ttl(out: &mut Vec<u8>, key: &[u8]) -> Encoded {
-    Request::new(out, "TTL").key(key).end()
+    request(out, |line| line.bytes(b"TTL")?.key(key)?.end())
 }
 
 /// Appends an `INCR`; expect [`Integer`](super::Expect::Integer).
 pub fn incr(out: &mut Vec<u8>, key: &[u8], delta: i64) -> Encoded {
-    Request::new(out, "INCR").key(key).number(delta).end()
+    request(out, |line| line.bytes(b"INCR")?.key(key)?.number(delta)?.end())
 }
 
 /// Appends a `DECR`; expect [`Integer`](super::Expect::Integer).
 pub fn decr(out: &mut Vec<u8>, key: &[u8], delta: i64) -> Encoded {
-    Request::new(out, "DECR").key(key).number(delta).end()
+    request(out, |line| line.bytes(b"DECR")?.key(key)?.number(delta)?.end())
 }
 
 /// Appends an `MGET`; expect an [`Item`](super::Expect::Item) for each key, or one error for all.
 pub fn mget<'k>(out: &mut Vec<u8>, keys: impl IntoIterator<Item = &'k [u8]>) -> Encoded {
-    let mut none = true;
-    let mut request = Request::new(out, "MGET");
-    for key in keys {
-        none = false;
-        request = request.key(key);
-    }
-    if none {
-        request.state = Err(EncodeError::NoKeys);
-    }
-    request.end()
+    request(out, |line| {
+        line.bytes(b"MGET")?;
+        let mut keys = keys.into_iter().peekable();
+        keys.peek().ok_or(EncodeError::NoKeys)?;
+        for key in keys {
+            line.key(key)?;
+        }
+        line.end()
+    })
 }
 
 /// Appends an `MSET` with its payloads; expect [`Count`](super::Expect::Count).
 pub fn mset<'k>(out: &mut Vec<u8>, pairs: impl IntoIterator<Item = (&'k [u8], &'k [u8])> + Clone) -> Encoded {
-    let mut none = true;
-    let mut request = Request::new(out, "MSET");
-    for (key, value) in pairs.clone() {
-        none = false;
-        request = request.key(key).number(value.len());
-    }
-    if none {
-        request.state = Err(EncodeError::NoKeys);
-    }
-    request = request.line_end();
-    for (_, value) in pairs {
-        request = request.bytes(value);
-    }
-    request.end()
+    request(out, |line| {
+        line.bytes(b"MSET")?;
+        let mut lengths = pairs.clone().into_iter().peekable();
+        lengths.peek().ok_or(EncodeError::NoKeys)?;
+        for (key, value) in lengths {
+            line.key(key)?.number(value.len())?;
+        }
+        line.end()?;
+        for (_, value) in pairs {
+            line.bytes(value)?;
+        }
+        line.end()
+    })
 }
 
-/// Appends a `SCAN`; expect [`Cursor`](super::Expect::Cursor), then [`ScanItem`](super::Expect::ScanItem)s up to [`End`](super::Reply::End). An empty prefix stands for none.
+/// Appends a `SCAN`; expect [`Cursor`](super::Expect::Cursor), then [`ScanItem`](super::Expect::ScanItem)s up to
+/// [`End`](super::Reply::End). An empty prefix stands for none.
 pub fn scan(out: &mut Vec<u8>, cursor: u64, count: Option<u64>, prefix: &[u8]) -> Encoded {
-    let mut request = Request::new(out, "SCAN").number(cursor);
-    if let Some(count) = count {
-        request = request.word(b"COUNT").number(count);
-    }
-    if !prefix.is_empty() {
-        request = request.word(b"PREFIX").key(prefix);
-    }
-    request.end()
+    request(out, |line| {
+        line.bytes(b"SCAN")?.number(cursor)?;
+        if let Some(count) = count {
+            line.bytes(b" COUNT")?.number(count)?;
+        }
+        if !prefix.is_empty() {
+            line.bytes(b" PREFIX")?.key(prefix)?;
+        }
+        line.end()
+    })
 }
 
 /// Appends `STATS`; expect [`Stat`](super::Expect::Stat)s up to [`End`](super::Reply::End).
 pub fn stats(out: &mut Vec<u8>) -> Encoded {
-    Request::new(out, "STATS").end()
+    request(out, |line| line.bytes(b"STATS")?.end())
 }
 
 /// Appends `QUIT`; expect [`Bye`](super::Expect::Bye).
 pub fn quit(out: &mut Vec<u8>) -> Encoded {
-    Request::new(out, "QUIT").end()
+    request(out, |line| line.bytes(b"QUIT")?.end())
+}
+
+/// Appends what `write` writes, or nothing if it fails.
+#[inline]
+fn request(out: &mut Vec<u8>, write: impl FnOnce(&mut Line<'_>) -> Encoded) -> Encoded {
+    let begin = out.len();
+    write(&mut Line(out)).inspect_err(|_| out.truncate(begin))
+}
+
+/// A line at the end of what has been written.
+struct Line<'a>(&'a mut Vec<u8>);
+
+impl Line<'_> {
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) -> Result<&mut Self, EncodeError> {
+        self.0.try_reserve(bytes.len()).map_err(|_| EncodeError::OutOfMemory)?;
+        self.0.extend_from_slice(bytes);
+        Ok(self)
+    }
+
+    /// A space and the key.
+    #[inline]
+    fn key(&mut self, key: &[u8]) -> Result<&mut Self, EncodeError> {
+        // Looks at all of the key, whatever it finds: so the compiler can take many bytes at once.
+        let valid = key.iter().fold(true, |valid, &byte| valid & is_key_byte(byte));
+        if key.is_empty() || key.len() > KEY_BYTES_MAX || !valid {
+            return Err(EncodeError::Key);
+        }
+        self.bytes(b" ")?.bytes(key)
+    }
+
+    /// A space and the number.
+    #[inline]
+    fn number(&mut self, number: impl itoa::Integer) -> Result<&mut Self, EncodeError> {
+        self.bytes(b" ")?.bytes(itoa::Buffer::new().format(number).as_bytes())
+    }
+
+    #[inline]
+    fn version(&mut self, version: Option<Version>) -> Result<&mut Self, EncodeError> {
+        match version {
+            Some(version) => self.bytes(b" VER")?.number(version.0),
+            None => Ok(self),
+        }
+    }
+
+    /// The line's end, or a payload's.
+    #[inline]
+    fn end(&mut self) -> Encoded {
+        self.bytes(b"\r\n").map(|_| ())
+    }
 }
