@@ -9,7 +9,7 @@ use memchr::memchr;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while, take_while_m_n, take_while1};
 use nom::character::complete::{char, digit1};
-use nom::combinator::{all_consuming, cut, eof, map, map_opt, opt, recognize, value};
+use nom::combinator::{all_consuming, cut, eof, map, map_opt, value};
 use nom::error::Error;
 use nom::sequence::{preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
@@ -353,7 +353,7 @@ fn natural(input: &[u8]) -> Parsed<'_, u64> {
 }
 
 fn integer(input: &[u8]) -> Parsed<'_, i64> {
-    map_opt(recognize((opt(char('-')), digit1)), signed).parse(input)
+    map_opt(take_while1(|byte: u8| byte == b'-' || byte.is_ascii_digit()), signed).parse(input)
 }
 
 fn flag(input: &[u8]) -> Parsed<'_, bool> {
