@@ -2,6 +2,7 @@
 
 use osprey_core::protocol::client::{Expect, Found, Malformed, Reply, ReplyLimits, Step, parse_reply};
 use osprey_core::protocol::error::ErrorCode;
+use osprey_core::protocol::reply;
 use osprey_core::units::{Millis, Version};
 
 const NARROW: ReplyLimits = ReplyLimits { line_bytes_max: 32, value_bytes_max: 10 };
@@ -177,4 +178,12 @@ fn the_message_says_what_was_expected_and_where_it_is_not() {
     let malformed = parse(Expect::Stored, "OK 5x\r\n", &NARROW).unwrap_err();
     let message = "the server's reply is not 'OK <version>', from byte 4 on; is it an Osprey server?";
     assert_eq!(malformed.to_string(), message);
+}
+
+#[test]
+fn a_text_cannot_end_its_line() {
+    let mut out = Vec::new();
+    reply::error(&mut out, ErrorCode::Internal, "a\r\nOK 1\r\n\x7F\u{e9}").unwrap();
+    reply::stat_text(&mut out, "name", "a\nEND\t").unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), "ERR INTERNAL a??OK 1???\u{e9}\r\nname=a?END?\r\n");
 }
