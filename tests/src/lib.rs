@@ -11,6 +11,7 @@
 //! - [`client`]: a blocking connection to it.
 //! - [`fuzz`]: what the fuzz targets do, for plain tests too.
 //! - [`memory_log`]: a log in memory without faults, on `alloc` alone.
+//! - [`simulator`]: the whole core under faults, everything decided by a seed.
 #![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
 extern crate alloc;
@@ -21,4 +22,5 @@ pub mod machine;
 pub mod memory_log;
 pub mod memory_storage;
 pub mod server_process;
+pub mod simulator;
 pub mod transcript;
