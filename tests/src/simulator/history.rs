@@ -51,9 +51,11 @@ pub struct History {
     syncing: Option<usize>,
     /// The epoch of the last segment.
     epoch: u64,
-    /// The latest time in a segment's header that is durable.
-    started_time: u64,
+    /// A time that is durable beside the frames': in a segment's header, or behind the last frame that was recovered.
+    known_time: u64,
     starting_time: u64,
+    /// The latest time that was handed to storage.
+    latest_time: u64,
 }
 
 /// Up to where something reaches: a frame's end.
@@ -82,11 +84,13 @@ impl History {
                     self.frames.push(now);
                     self.segments.push(segment.0);
                 }
+                self.latest_time = self.latest_time.max(number(data, 32));
                 self.claims.push(Claim { segment: segment.0, from, to: from + data.len(), lsn: number(data, 24), frames: self.frames.len(), state: State::HandedOut });
             }
             StorageOp::Start { segment, header } => {
                 // The first segment of an epoch claims everything before it; a later one what its header says.
                 self.starting_time = number(header, 72);
+                self.latest_time = self.latest_time.max(self.starting_time);
                 let first = number(header, 56) - 1;
                 let epoch = number(header, 32);
                 let lsn = if epoch == self.epoch { number(header, 64) } else { first };
@@ -122,7 +126,7 @@ impl History {
                 self.synced(segment.0, written);
             }
             StorageOp::Start { segment, .. } => {
-                self.started_time = self.started_time.max(self.starting_time);
+                self.known_time = self.known_time.max(self.starting_time);
                 self.reached(segment.0, State::Durable);
             }
             StorageOp::Reserve { .. } => {}
@@ -145,10 +149,10 @@ impl History {
 
     fn reach(&self, frames: usize) -> Reach {
         let frame = frames.checked_sub(1).and_then(|last| self.frames.get(last));
-        frame.map_or(Reach { time: self.started_time, ..Reach::default() }, |frame| Reach {
+        frame.map_or(Reach { time: self.known_time, ..Reach::default() }, |frame| Reach {
             lsn: frame.lsn,
             position: frame.position,
-            time: frame.time.max(self.started_time),
+            time: frame.time.max(self.known_time),
         })
     }
 
@@ -202,6 +206,8 @@ impl History {
         let there = if power_lost { State::Durable } else { State::Written };
         self.claims.retain(|claim| claim.frames <= frames && claim.state >= there && is_there(claim.segment));
         self.claims.iter_mut().for_each(|claim| claim.state = State::Durable);
+        // The tail that wasn't promised may have had a SEAL in it, and that a later time than the frames.
+        self.known_time = self.known_time.max(self.latest_time);
         self.written = frames;
         self.durable = frames;
         self.syncing = None;
