@@ -291,7 +291,7 @@ impl Model {
             decision.change = Change::Remove(key, version);
         } else {
             let entry = Entry { value: value.to_vec(), version, expiry };
-            decision.growth = self.growth(key, &entry);
+            decision.growth = self.growth(key, &entry, now);
             decision.change = Change::Put(key, entry);
         }
         reply.extend_from_slice(b"OK ");
@@ -319,7 +319,7 @@ impl Model {
         reply.extend_from_slice(&value);
         reply.extend_from_slice(b"\r\n");
         let entry = Entry { value, version: self.next_version(key, now), expiry: live.and_then(|entry| entry.expiry) };
-        decision.growth = self.growth(key, &entry);
+        decision.growth = self.growth(key, &entry, now);
         decision.change = Change::Put(key, entry);
     }
 
@@ -352,7 +352,7 @@ impl Model {
         for (at, (key, value)) in pairs.iter().enumerate() {
             let shows = self.shows(*key, now);
             decision.shows.time = decision.shows.time.max(shows.time);
-            decision.growth += self.growth(*key, &Entry { value: value.clone(), version: u64::MAX, expiry: None });
+            decision.growth += self.growth(*key, &Entry { value: value.clone(), version: u64::MAX, expiry: None }, now);
             let again = put.get(..at).into_iter().flatten().rev().find(|(earlier, _): &&(Key, Entry)| earlier == key);
             let version = match (again, self.entries.get(key)) {
                 (Some((_, entry)), _) => entry.version + 1,
@@ -371,11 +371,19 @@ impl Model {
         reply.extend_from_slice(b"\r\n");
     }
 
-    fn growth(&self, key: Key, entry: &Entry) -> u64 {
-        match self.entries.get(&key) {
+    /// How much more an entry takes than the one in its place. One that has expired may have been swept.
+    fn growth(&self, key: Key, entry: &Entry, now: u64) -> u64 {
+        match self.live(key, now) {
             Some(old) => record_bytes(key, entry).saturating_sub(record_bytes(key, old)),
             None => record_bytes(key, entry) + 16,
         }
+    }
+
+    /// What the entries cost that are certainly held: those that haven't expired.
+    #[must_use]
+    pub fn live_bytes(&self, now: u64) -> u64 {
+        let live = self.entries.iter().filter(|(_, entry)| entry.expiry.is_none_or(|expiry| expiry > now));
+        live.map(|(&key, entry)| record_bytes(key, entry) + 16).sum()
     }
 
     /// Makes a change, at `now`. `Err`: a key gets a version that it has had.

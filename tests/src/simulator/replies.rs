@@ -135,7 +135,8 @@ impl World {
         let Decision { mut shows, change, growth, .. } = decision;
         let limit = self.options.limits.memory_bytes_max;
         if limit > 0 && growth > 0 {
-            let bytes = self.model.entry_bytes + growth;
+            // Most of the time a sum that is too large is small enough.
+            let bytes = if self.model.entry_bytes + growth <= limit { 0 } else { self.model.live_bytes(self.now) + growth };
             ensure(bytes <= limit, Check::Bounds, || format!("{bytes} bytes of entries, the limit is {limit}"))?;
         }
         if !matches!(change, Change::None) {

@@ -152,7 +152,7 @@ impl World {
                 Ok(())
             }
             248..=250 => {
-                self.disk.full = !self.disk.full && choices.one_in(2);
+                self.disk.full = !self.disk.full && choices.one_in(4);
                 let full = self.disk.full;
                 self.trace.note(1, u64::from(full), || Event::Full { full });
                 Ok(())

@@ -107,6 +107,7 @@ impl File {
     pub(super) fn begin_sync(&mut self) {
         for unsynced in self.unsynced.iter_mut().flatten() {
             unsynced.in_sync = true;
+            unsynced.at_sync = None;
         }
     }
 
@@ -154,6 +155,11 @@ impl File {
                 if !choices.one_in(4) {
                     overwrite(&mut self.data, sector, &unsynced.old);
                 }
+            }
+            if let Some(unsynced) = slot {
+                // The sync that was under way is nobody's any more.
+                unsynced.in_sync = false;
+                unsynced.at_sync = None;
             }
         }
         forgotten
