@@ -85,7 +85,14 @@ impl History {
                     self.segments.push(segment.0);
                 }
                 self.latest_time = self.latest_time.max(number(data, 32));
-                self.claims.push(Claim { segment: segment.0, from, to: from + data.len(), lsn: number(data, 24), frames: self.frames.len(), state: State::HandedOut });
+                self.claims.push(Claim {
+                    segment: segment.0,
+                    from,
+                    to: from + data.len(),
+                    lsn: number(data, 24),
+                    frames: self.frames.len(),
+                    state: State::HandedOut,
+                });
             }
             StorageOp::Start { segment, header } => {
                 // The first segment of an epoch claims everything before it; a later one what its header says.

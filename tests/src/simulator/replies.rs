@@ -84,7 +84,9 @@ impl World {
         let decision = self.model.decide(command, now, &mut expected);
         let wrong = |what: &str| {
             let (is, should) = (actual[..actual.len().min(200)].escape_ascii(), expected.escape_ascii());
-            fail(Check::Reply, || format!("client {at} at {now}: {command:?} is answered `{is}`, {what} {:?} `{should}`", decision.expected))
+            fail(Check::Reply, || {
+                format!("client {at} at {now}: {command:?} is answered `{is}`, {what} {:?} `{should}`", decision.expected)
+            })
         };
         let len = match decision.expected {
             Expected::Nothing => 0,
@@ -161,7 +163,9 @@ impl World {
 
     /// `ERR OOM` and `ERR READONLY` need a reason.
     fn check_refusal(&mut self, reply: &[u8], decision: &Decision, call: &Call) -> Checked {
-        ensure(!matches!(decision.change, Change::None), Check::Reply, || format!("what changes nothing is refused: {}", reply.escape_ascii()))?;
+        ensure(!matches!(decision.change, Change::None), Check::Reply, || {
+            format!("what changes nothing is refused: {}", reply.escape_ascii())
+        })?;
         if is_error(reply, "READONLY") {
             self.coverage.hit(Mark::ReadOnly);
             return ensure(self.read_only, Check::Reply, || "READONLY, and there is space".to_owned());

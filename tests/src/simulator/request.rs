@@ -38,21 +38,47 @@ pub enum Command {
     Exists(Key),
     Ttl(Key),
     Persist(Key),
-    Set { key: Key, value: Vec<u8>, expiry: Expiry, presence: Presence, version: Option<u64> },
-    Add { key: Key, delta: i64, negated: bool },
-    Del { key: Key, version: Option<u64> },
-    Expire { key: Key, ms: i64, version: Option<u64> },
+    Set {
+        key: Key,
+        value: Vec<u8>,
+        expiry: Expiry,
+        presence: Presence,
+        version: Option<u64>,
+    },
+    Add {
+        key: Key,
+        delta: i64,
+        negated: bool,
+    },
+    Del {
+        key: Key,
+        version: Option<u64>,
+    },
+    Expire {
+        key: Key,
+        ms: i64,
+        version: Option<u64>,
+    },
     Mget(Vec<Key>),
     Mset(Vec<Pair>),
     /// `walk`: the next step of the connection's walk.
-    Scan { cursor: u64, count: u64, prefix: Option<usize>, walk: bool },
+    Scan {
+        cursor: u64,
+        count: u64,
+        prefix: Option<usize>,
+        walk: bool,
+    },
     Stats,
     Ping,
     Quit,
     /// A line without a word.
     Blank,
     /// Refused with this code; `closes`: and nothing behind it is looked at.
-    Malformed { bytes: Vec<u8>, code: &'static str, closes: bool },
+    Malformed {
+        bytes: Vec<u8>,
+        code: &'static str,
+        closes: bool,
+    },
 }
 
 impl Command {

@@ -73,7 +73,8 @@ impl World {
             if faults && damaged.is_none() && nested < NESTED_MAX && choices.one_in(3) {
                 let left = Some(u32::try_from(choices.below(6)).unwrap_or(0));
                 let in_reads = choices.one_in(8);
-                self.disk.fuse = Fuse { changes_left: left.filter(|_| !in_reads), reads_left: left.filter(|_| in_reads), ..Fuse::default() };
+                self.disk.fuse =
+                    Fuse { changes_left: left.filter(|_| !in_reads), reads_left: left.filter(|_| in_reads), ..Fuse::default() };
             }
             let before = damaged.is_some().then(|| self.disk.copy());
             let promise = Promise {
@@ -225,7 +226,8 @@ impl World {
         hit(report.torn.is_some_and(|torn| torn.segments_removed > 0), Mark::SegmentRemoved);
         hit(lsn < promise.last_lsn, Mark::UnpromisedLost);
         hit(behind, Mark::ClockBehindLog);
-        let last_is_empty = self.disk.contents().last().is_some_and(|(_, bytes)| bytes.get(4096..4100).is_none_or(|frame| frame != b"OSF1"));
+        let last_is_empty =
+            self.disk.contents().last().is_some_and(|(_, bytes)| bytes.get(4096..4100).is_none_or(|frame| frame != b"OSF1"));
         hit(last_is_empty, Mark::EmptyReplaced);
     }
 
@@ -239,9 +241,7 @@ impl World {
             cursor = store.walk(at, |record| {
                 let expected = keys::of_name(record.key).and_then(|key| entries.get(&key));
                 let same = expected.is_some_and(|entry| {
-                    entry.value == record.value
-                        && entry.version == record.version.0
-                        && entry.expiry == record.expiry.map(|expiry| expiry.0)
+                    entry.value == record.value && entry.version == record.version.0 && entry.expiry == record.expiry.map(|expiry| expiry.0)
                 });
                 if !same && wrong.is_none() {
                     wrong = Some(format!("{record:?} was recovered, not {expected:?}"));

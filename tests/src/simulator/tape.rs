@@ -74,7 +74,7 @@ impl Choices {
     pub fn below(&mut self, bound: usize) -> usize {
         match bound {
             0 | 1 => 0,
-            2..=256 => usize::from(self.byte()) * bound >> 8,
+            2..=256 => (usize::from(self.byte()) * bound) >> 8,
             _ => ((usize::from(self.byte()) << 8 | usize::from(self.byte())) * bound) >> 16,
         }
     }

@@ -389,12 +389,8 @@ impl World {
 
     fn submit(&mut self, op: StorageOp) -> Checked<Option<StorageDone>> {
         ensure(self.poisoned.is_none(), Check::Contract, || "an operation of a log that is poisoned".to_owned())?;
-        let frame = Frame {
-            lsn: self.engine.last_lsn().0,
-            position: self.model.position(),
-            floor: self.model.floor,
-            time: self.engine.now().0,
-        };
+        let frame =
+            Frame { lsn: self.engine.last_lsn().0, position: self.model.position(), floor: self.model.floor, time: self.engine.now().0 };
         self.history.submitted(&op, frame);
         match &op {
             StorageOp::Reserve { .. } => {
@@ -412,8 +408,8 @@ impl World {
                 if data.get(12..16) == Some(&[1, 0, 0, 0]) && data.get(68).is_some_and(|flags| flags & 3 == 3) {
                     self.coverage.hit(Mark::MarkFrame);
                 }
-                let begins = offset % 512 == 0;
-                self.coverage.hit(if begins && self.appended_to % 512 != 0 { Mark::FreshSector } else { Mark::SharedSector });
+                let begins = offset.is_multiple_of(512);
+                self.coverage.hit(if begins && !self.appended_to.is_multiple_of(512) { Mark::FreshSector } else { Mark::SharedSector });
                 self.appended_to = offset + data.len() as u64;
             }
             StorageOp::Sync { .. } => {}
@@ -459,7 +455,11 @@ impl World {
             self.trace.note(13, 0, || Event::Poisoned);
         }
         ensure(poisoned == (poisons || self.poisoned.is_some()), Check::Contract, || {
-            format!("{submitted:?} {}, and the log is {}poisoned", if failed { "failed" } else { "ended" }, if poisoned { "" } else { "not " })
+            format!(
+                "{submitted:?} {}, and the log is {}poisoned",
+                if failed { "failed" } else { "ended" },
+                if poisoned { "" } else { "not " }
+            )
         })
     }
 

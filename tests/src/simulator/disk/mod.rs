@@ -11,8 +11,8 @@ mod recovery;
 use std::collections::BTreeMap;
 
 pub use damage::{Damage, Damaged};
-pub use file::{Loss, SECTOR_BYTES};
 use file::File;
+pub use file::{Loss, SECTOR_BYTES};
 pub use operations::{Fault, Progress};
 pub use recovery::{Fuse, Step};
 

@@ -2,8 +2,8 @@
 
 use osprey_core::storage::{Storage, StorageDone, StorageError, StorageOp};
 
-use super::file::File;
 use super::Disk;
+use super::file::File;
 use crate::simulator::tape::Choices;
 
 /// Which operations are done at once.
