@@ -66,9 +66,11 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// How many bytes [`Record::encode`] appends.
     #[must_use]
+    #[inline]
     pub fn encoded_len(&self) -> usize {
-        let (_, header) = self.header();
-        header + self.key.len() + self.value.len()
+        let long_key = usize::from(self.key.len() > usize::from(u8::MAX));
+        let expiry = if self.expiry.is_some() { size_of::<u64>() } else { 0 };
+        2 + long_key + (1 << version_width_log2(self.version)) + expiry + self.key.len() + self.value.len()
     }
 
     /// Appends the record's bytes. The caller has reserved room; keys over [`KEY_BYTES_MAX`] were refused before.
@@ -224,15 +226,24 @@ impl Entry {
 
     /// The record's bytes.
     #[must_use]
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// When the key is gone.
+    #[must_use]
+    #[inline]
+    pub fn expiry(&self) -> Option<Millis> {
+        let has_expiry = self.0.first().is_some_and(|flags| flags & HAS_EXPIRY != 0);
+        if has_expiry { self.record().expiry } else { None }
     }
 
     /// Whether the key is gone at `now`.
     #[must_use]
     #[inline]
     pub fn expired(&self, now: Millis) -> bool {
-        self.record().expiry.is_some_and(|expiry| expiry <= now)
+        self.expiry().is_some_and(|expiry| expiry <= now)
     }
 }
 

@@ -8,7 +8,10 @@
 //! - [`machine`]: an engine over it with connections and a clock, driven by hand.
 //! - [`transcript`]: what is sent and what must come back, as text.
 //! - [`server_process`]: the real server, on a free port and a directory of its own.
+//! - [`program`]: the project's programs, built with the tests.
 //! - [`client`]: a blocking connection to it.
+//! - [`load`]: connections that write until it is gone, and what must be there when it is back.
+//! - [`power_cut`]: what a power cut leaves of its files.
 //! - [`fuzz`]: what the fuzz targets do, for plain tests too.
 //! - [`memory_log`]: a log in memory without faults, on `alloc` alone.
 //! - [`simulator`]: the whole core under faults, everything decided by a seed.
@@ -18,9 +21,12 @@ extern crate alloc;
 
 pub mod client;
 pub mod fuzz;
+pub mod load;
 pub mod machine;
 pub mod memory_log;
 pub mod memory_storage;
+pub mod power_cut;
+pub mod program;
 pub mod server_process;
 pub mod simulator;
 pub mod transcript;

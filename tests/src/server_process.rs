@@ -1,18 +1,20 @@
 //! The real server as a process of its own, on a free port and a data directory.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::{Client, PATIENCE};
+use crate::program::program;
 
 /// A running server. Killed when dropped.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ pub struct ServerProcess {
 pub struct Setup {
     data_dir: PathBuf,
     sync_policy: &'static str,
-    environment: Vec<(String, String)>,
+    environment: Vec<(String, OsString)>,
     descriptors_max: Option<u64>,
 }
 
@@ -58,8 +60,14 @@ impl Setup {
 
     /// With an option of the configuration.
     #[must_use]
-    pub fn option(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((format!("OSPREY_{}", name.to_uppercase()), value.to_owned()));
+    pub fn option(self, name: &str, value: &str) -> Self {
+        self.variable(&format!("OSPREY_{}", name.to_uppercase()), value)
+    }
+
+    /// With a variable in its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
         self
     }
 
@@ -71,7 +79,7 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let binary = binary();
+        let binary = program("osprey");
         let mut command = match self.descriptors_max {
             None => Command::new(binary),
             Some(descriptors) => {
@@ -80,11 +88,7 @@ impl Setup {
                 shell
             }
         };
-        if is_configurable() {
-            command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(&self.data_dir).env("OSPREY_SYNC_POLICY", self.sync_policy);
-        } else {
-            command.arg("127.0.0.1:0").arg(&self.data_dir).arg(self.sync_policy);
-        }
+        command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(&self.data_dir).env("OSPREY_SYNC_POLICY", self.sync_policy);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
@@ -110,15 +114,7 @@ impl Setup {
     /// # Panics
     /// It takes too long.
     pub fn try_start(&self) -> Result<ServerProcess, Ended> {
-        let mut child = self.command().spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let (report, log) = channel();
-        thread::spawn(move || {
-            // A line that nobody waits for is thrown away, but read: a full pipe would stop the server.
-            BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| drop(report.send(line)));
-        });
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = ServerProcess { address, child, log, seen: Mutex::default() };
+        let mut server = self.spawn();
         match server.wait_for_line("is ready on ") {
             Some(line) => {
                 let (_, rest) = line.split_once("is ready on ").unwrap();
@@ -127,6 +123,23 @@ impl Setup {
             }
             None => Err(server.wait()),
         }
+    }
+
+    /// Starts the process and waits for nothing: the server has no address yet.
+    ///
+    /// # Panics
+    /// There is no such program.
+    #[must_use]
+    pub fn spawn(&self) -> ServerProcess {
+        let mut child = self.command().spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (report, log) = channel();
+        thread::spawn(move || {
+            // A line that nobody waits for is thrown away, but read: a full pipe would stop the server.
+            BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| drop(report.send(line)));
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        ServerProcess { address, child, log, seen: Mutex::default() }
     }
 }
 
@@ -245,31 +258,4 @@ impl Drop for ServerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The server's program, built with the same profile as the tests.
-fn binary() -> PathBuf {
-    static BUILT: Once = Once::new();
-    // target/<profile>/deps/<test>
-    let test = std::env::current_exe().unwrap();
-    let directory = test.parent().and_then(Path::parent).unwrap();
-    BUILT.call_once(|| {
-        let profile = match directory.file_name().unwrap().to_str().unwrap() {
-            "debug" => "dev",
-            profile => profile,
-        };
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "osprey", "--bin", "osprey", "--profile", profile, "--target-dir"]);
-        build.arg(directory.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
-        assert!(build.status().unwrap().success(), "the server does not compile");
-    });
-    directory.join("osprey")
-}
-
-/// Whether the server has a configuration yet. A placeholder of it does not know `--version`.
-#[must_use]
-pub fn is_configurable() -> bool {
-    static CONFIGURABLE: OnceLock<bool> = OnceLock::new();
-    *CONFIGURABLE.get_or_init(|| Command::new(binary()).arg("--version").output().unwrap().status.success())
 }

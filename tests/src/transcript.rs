@@ -10,7 +10,7 @@
 //! ```
 //! In both, `\r`, `\n`, `\t`, `\\` and `\xNN` stand for one byte, `\{text*N}` for `text` N times. A `\` at the end of a sent line:
 //! no CRLF. In expected lines, `...` stands for any text, a line `...` for any lines, and of lines that begin with `<*` those in a row
-//! may come in any order. `@ limits name=value …` at the beginning sets limits that are small enough to be reached.
+//! may come in any order. `@ limits name=value …` at the beginning sets options of the server, to limits that are small enough to be reached.
 
 use osprey_core::engine::Limits;
 
@@ -162,10 +162,15 @@ impl Transcript {
         transcript
     }
 
-    /// Whether a server with a real clock and default limits must follow it too.
+    /// Whether a server with a real clock must follow it too.
     #[must_use]
-    pub fn needs_no_control(&self) -> bool {
-        self.limits.is_empty() && !self.steps.iter().any(|step| matches!(step, Step::Advance(_)))
+    pub fn needs_no_clock(&self) -> bool {
+        !self.steps.iter().any(|step| matches!(step, Step::Advance(_)))
+    }
+
+    /// The limits that the transcript sets, by the names of the server's options.
+    pub fn limits(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.limits.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
     /// Sets the limits that the transcript names.
@@ -173,14 +178,14 @@ impl Transcript {
     /// # Panics
     /// There is no limit of that name.
     pub fn apply_limits(&self, limits: &mut Limits) {
-        for (name, value) in &self.limits {
-            match name.as_str() {
-                "key_bytes_max" => limits.request.key_bytes_max = *value,
-                "value_bytes_max" => limits.request.value_bytes_max = *value,
-                "line_bytes_max" => limits.request.line_bytes_max = *value,
-                "words_max" => limits.request.words_max = *value,
-                "reply_bytes_max" => limits.reply_bytes_max = *value,
-                "memory_bytes_max" => limits.memory_bytes_max = *value as u64,
+        for (name, value) in self.limits() {
+            match name {
+                "max_key_bytes" => limits.request.key_bytes_max = value,
+                "max_value_bytes" => limits.request.value_bytes_max = value,
+                "max_line_bytes" => limits.request.line_bytes_max = value,
+                "max_args" => limits.request.words_max = value,
+                "max_output_bytes" => limits.reply_bytes_max = value,
+                "max_memory_bytes" => limits.memory_bytes_max = value as u64,
                 _ => panic!("no limit is called {name:?}"),
             }
         }

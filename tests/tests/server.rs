@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use osprey_core::protocol::client::{Expect, Reply};
 use osprey_core::protocol::error::ErrorCode;
 use osprey_tests::client::Client;
-use osprey_tests::server_process::{ServerProcess, Setup, is_configurable};
+use osprey_tests::server_process::{ServerProcess, Setup};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -190,9 +190,6 @@ fn answers_what_it_had_received_before_the_signal() {
 
 #[test]
 fn one_client_too_many_is_told_so() {
-    if !is_configurable() {
-        return;
-    }
     let directory = directory();
     let server = Setup::new(directory.path()).option("max_clients", "5").start();
     let mut clients: Vec<Client> = (0..5).map(|_| server.connect()).collect();
@@ -224,9 +221,6 @@ fn closed_after(client: &mut Client) -> Duration {
 
 #[test]
 fn closes_who_is_idle_or_slow() {
-    if !is_configurable() {
-        return;
-    }
     let directory = directory();
     let setup = Setup::new(directory.path()).option("write_timeout_ms", "700").option("request_timeout_ms", "600");
     let server = setup.option("idle_timeout_ms", "1500").start();

@@ -178,12 +178,14 @@ impl Peer for OverTcp {
 
 #[test]
 fn over_tcp() {
-    let transcripts = transcripts().into_iter().filter(|(_, transcript)| transcript.needs_no_control());
+    let transcripts = transcripts().into_iter().filter(|(_, transcript)| transcript.needs_no_clock());
     let complaints: Vec<String> = transcripts
         .flat_map(|(name, transcript)| [(format!("{name}, pipelined"), transcript.pipelined()), (name, transcript)])
         .filter_map(|(name, transcript)| {
             let directory = tempfile::tempdir().expect("a directory for the server");
-            let server = Setup::new(directory.path()).sync_policy("os").start();
+            let setup = Setup::new(directory.path()).sync_policy("os");
+            let setup = transcript.limits().fold(setup, |setup, (name, value)| setup.option(name, &value.to_string()));
+            let server = setup.start();
             let client = server.connect();
             let mut peer = OverTcp { server, client, received: Vec::new() };
             transcript.replay(&mut peer, |bytes| vec![bytes]).err().map(|complaint| format!("{name}, over TCP: {complaint}"))

@@ -115,19 +115,19 @@ pub(super) struct Undo {
 type Executed<T = ()> = Result<T, Refusal>;
 
 impl Engine {
-    /// Executes one command. Its reply goes to the end of `reply`.
-    pub(super) fn execute(&mut self, reply: &mut Reply<'_>, command: &Command<'_>) -> Executed<Outcome> {
+    /// Executes one command; `hash` is its key's, if it has just one. Its reply goes to the end of `reply`.
+    pub(super) fn execute(&mut self, reply: &mut Reply<'_>, command: &Command<'_>, hash: Hash) -> Executed<Outcome> {
         // Room for any short reply: after this only values and lists can fail for want of memory.
         reply.out.try_reserve(SHORT_REPLY_BYTES).map_err(|_| Refusal::NoReply)?;
         match *command {
-            Command::Get { key } => self.get(reply, key)?,
-            Command::Set { key, value, options } => self.set(reply, key, value, &options)?,
-            Command::Add { key, delta } => self.add(reply, key, delta)?,
-            Command::Del { key, version } => self.del(reply, key, version)?,
-            Command::Exists { key } => self.exists(reply, key)?,
-            Command::Expire { key, ms, version } => self.expire(reply, key, ms, version)?,
-            Command::Persist { key } => self.persist(reply, key)?,
-            Command::Ttl { key } => self.ttl(reply, key)?,
+            Command::Get { key } => self.get(reply, hash, key)?,
+            Command::Set { key, value, options } => self.set(reply, hash, key, value, &options)?,
+            Command::Add { key, delta } => self.add(reply, hash, key, delta)?,
+            Command::Del { key, version } => self.del(reply, hash, key, version)?,
+            Command::Exists { key } => self.exists(reply, hash, key)?,
+            Command::Expire { key, ms, version } => self.expire(reply, hash, key, ms, version)?,
+            Command::Persist { key } => self.persist(reply, hash, key)?,
+            Command::Ttl { key } => self.ttl(reply, hash, key)?,
             Command::Mget { keys } => self.mget(reply, keys)?,
             Command::Mset { pairs } => self.mset(reply, pairs)?,
             Command::Scan { cursor, count, prefix } => self.scan(reply, cursor, count, prefix)?,
@@ -144,9 +144,8 @@ impl Engine {
         Ok(Outcome::Answered)
     }
 
-    fn get(&mut self, reply: &mut Reply<'_>, key: &[u8]) -> Executed {
+    fn get(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed {
         self.counters.get += 1;
-        let hash = self.store.hash(key);
         if let Lookup::Live(record) = self.journal.look(&self.store, reply, hash, key, self.now)? {
             reply::value(reply.out, record.value, record.version, record.expiry)?;
             self.counters.hits += 1;
@@ -157,16 +156,14 @@ impl Engine {
         Ok(())
     }
 
-    fn exists(&mut self, reply: &mut Reply<'_>, key: &[u8]) -> Executed {
+    fn exists(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed {
         self.counters.exists += 1;
-        let hash = self.store.hash(key);
         let there = self.journal.look(&self.store, reply, hash, key, self.now)?.live().is_some();
         Ok(reply::exists(reply.out, there)?)
     }
 
-    fn ttl(&mut self, reply: &mut Reply<'_>, key: &[u8]) -> Executed {
+    fn ttl(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed {
         self.counters.ttl += 1;
-        let hash = self.store.hash(key);
         let left = match self.journal.look(&self.store, reply, hash, key, self.now)?.live() {
             Some(Record { expiry: Some(expiry), .. }) => i64::try_from(expiry.since(self.now)).unwrap_or(i64::MAX),
             Some(_) => -1,
@@ -198,9 +195,8 @@ impl Engine {
         Ok(())
     }
 
-    fn set(&mut self, reply: &mut Reply<'_>, key: &[u8], value: &[u8], options: &SetOptions) -> Executed {
+    fn set(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8], value: &[u8], options: &SetOptions) -> Executed {
         self.counters.set += 1;
-        let hash = self.store.hash(key);
         let found = self.journal.look(&self.store, reply, hash, key, self.now)?;
         let live = found.live();
         match options.presence {
@@ -226,9 +222,8 @@ impl Engine {
         Ok(reply::ok_version(reply.out, version)?)
     }
 
-    fn add(&mut self, reply: &mut Reply<'_>, key: &[u8], delta: i128) -> Executed {
+    fn add(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8], delta: i128) -> Executed {
         self.counters.incr += 1;
-        let hash = self.store.hash(key);
         let found = self.journal.look(&self.store, reply, hash, key, self.now)?;
         let (old, expiry) = match found.live() {
             Some(record) => (canonical_integer(record.value).ok_or(NOT_AN_INTEGER)?, record.expiry),
@@ -251,9 +246,10 @@ impl Engine {
     fn write(&mut self, reply: &mut Reply<'_>, hash: Hash, change: &Change<'_>) -> Executed {
         self.charge(change.growth)?;
         self.journal.log.make_room(1, change.record.encoded_len())?;
-        self.store.put(hash, &change.record)?;
+        let bytes = self.store.put(hash, &change.record)?;
+        self.journal.log.log_encoded(bytes);
+        self.journal.recorded(reply, core::iter::once(hash));
         self.end_outlived(change.outlived);
-        self.journal.record(reply, hash, &change.record);
         Ok(())
     }
 
@@ -283,9 +279,8 @@ impl Engine {
         Ok(())
     }
 
-    fn del(&mut self, reply: &mut Reply<'_>, key: &[u8], version: Option<Version>) -> Executed {
+    fn del(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8], version: Option<Version>) -> Executed {
         self.counters.del += 1;
-        let hash = self.store.hash(key);
         let live = self.journal.look(&self.store, reply, hash, key, self.now)?.live();
         check_version(version, live.as_ref())?;
         let Some(version) = live.map(|record| record.version) else { return Ok(reply::deleted(reply.out, false)?) };
@@ -293,9 +288,8 @@ impl Engine {
         Ok(reply::deleted(reply.out, true)?)
     }
 
-    fn expire(&mut self, reply: &mut Reply<'_>, key: &[u8], ms: i64, version: Option<Version>) -> Executed {
+    fn expire(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8], ms: i64, version: Option<Version>) -> Executed {
         self.counters.expire += 1;
-        let hash = self.store.hash(key);
         let live = self.journal.look(&self.store, reply, hash, key, self.now)?.live();
         check_version(version, live.as_ref())?;
         let Some(version) = live.map(|record| record.version) else { return Ok(reply::not_found(reply.out)?) };
@@ -309,9 +303,8 @@ impl Engine {
         Ok(reply::ok(reply.out)?)
     }
 
-    fn persist(&mut self, reply: &mut Reply<'_>, key: &[u8]) -> Executed {
+    fn persist(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed {
         self.counters.persist += 1;
-        let hash = self.store.hash(key);
         match self.journal.look(&self.store, reply, hash, key, self.now)?.live() {
             Some(Record { version, expiry: Some(_), .. }) => self.set_expiry(reply, hash, key, version, None)?,
             Some(_) => {}

@@ -13,6 +13,7 @@
 //! - [`Engine::tick`] does what is due with time, and says when to come again.
 //! - [`Engine::close`] asks for an orderly end.
 
+mod ahead;
 mod execute;
 mod journal;
 mod recent;
@@ -35,6 +36,7 @@ use crate::units::{Lsn, Millis};
 use crate::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
 use crate::wal::segment::{DatabaseId, HEADER_BYTES};
 use crate::wal::writer::{LogWriter, Poisoned, SyncPolicy, WriterOptions};
+use ahead::Parsed;
 use execute::{Outcome, Refusal};
 use journal::{Journal, Reply};
 use recent::RecentWrites;
@@ -271,7 +273,7 @@ impl Engine {
         let begin = out.len();
         let mut consumed = 0;
         let mut budget = self.options.limits.requests_per_call;
-        let next = loop {
+        let next = 'serving: loop {
             if session.closing {
                 break Next::Close;
             }
@@ -280,43 +282,55 @@ impl Engine {
                 // Before anything else: whoever has no input left can only be helped by more.
                 break Next::Read { at_least: 1 };
             }
-            if out.len() >= self.options.limits.unsent_bytes_soft_max {
-                break Next::Flush;
-            }
-            if budget == 0 {
-                break Next::Again;
-            }
-            budget -= 1;
-            // Whatever is appended to `out` from here on answers this request.
-            let replied = out.len();
-            let (answered, used) = match session.parser.next(&self.options.limits.request, rest) {
-                Step::Incomplete { at_least } => break Next::Read { at_least },
-                Step::Skip { consumed: used } => (Ok(()), used),
-                Step::Request { command, consumed: used } => match self.execute(&mut Reply { session, out, begin }, &command) {
-                    Ok(Outcome::Answered) => (Ok(()), used),
-                    Ok(Outcome::Close) => {
-                        session.closing = true;
-                        (Ok(()), used)
-                    }
-                    Err(Refusal::Wait) => break Next::Storage,
-                    Err(Refusal::Error(code, message)) => {
-                        out.truncate(replied);
-                        self.counters.errors += 1;
-                        (reply::error(out, code, message), used)
-                    }
-                    Err(Refusal::NoReply) => (Err(OutOfMemory), used),
-                },
-                Step::Reject { error, consumed: used, close } => {
-                    self.counters.errors += 1;
-                    session.closing |= close;
-                    (reply::error(out, error.code(), error), used)
+            for Parsed { step, hash, parser } in ahead::parse(&session.parser, &self.options.limits.request, &self.store, rest) {
+                if session.closing {
+                    break;
                 }
-            };
-            consumed += used;
-            if answered.is_err() {
-                // Not even an error can be sent. A stream with a reply missing would be worse than its end.
-                out.truncate(replied);
-                session.closing = true;
+                if out.len() >= self.options.limits.unsent_bytes_soft_max {
+                    break 'serving Next::Flush;
+                }
+                if budget == 0 {
+                    break 'serving Next::Again;
+                }
+                budget -= 1;
+                // Whatever is appended to `out` from here on answers this request.
+                let replied = out.len();
+                let (answered, used) = match step {
+                    Step::Incomplete { at_least } => {
+                        session.parser = parser;
+                        break 'serving Next::Read { at_least };
+                    }
+                    Step::Skip { consumed: used } => (Ok(()), used),
+                    Step::Request { command, consumed: used } => {
+                        match self.execute(&mut Reply { session, out, begin }, &command, hash) {
+                            Ok(Outcome::Answered) => (Ok(()), used),
+                            Ok(Outcome::Close) => {
+                                session.closing = true;
+                                (Ok(()), used)
+                            }
+                            // The parser stays before it.
+                            Err(Refusal::Wait) => break 'serving Next::Storage,
+                            Err(Refusal::Error(code, message)) => {
+                                out.truncate(replied);
+                                self.counters.errors += 1;
+                                (reply::error(out, code, message), used)
+                            }
+                            Err(Refusal::NoReply) => (Err(OutOfMemory), used),
+                        }
+                    }
+                    Step::Reject { error, consumed: used, close } => {
+                        self.counters.errors += 1;
+                        session.closing |= close;
+                        (reply::error(out, error.code(), error), used)
+                    }
+                };
+                session.parser = parser;
+                consumed += used;
+                if answered.is_err() {
+                    // Not even an error can be sent. A stream with a reply missing would be worse than its end.
+                    out.truncate(replied);
+                    session.closing = true;
+                }
             }
         };
         session.produced(out.len() - begin);

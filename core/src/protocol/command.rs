@@ -86,6 +86,25 @@ pub enum Command<'a> {
     Quit,
 }
 
+impl<'a> Command<'a> {
+    /// The key of a command that is about just one.
+    #[must_use]
+    #[inline]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        match *self {
+            Self::Get { key }
+            | Self::Set { key, .. }
+            | Self::Del { key, .. }
+            | Self::Exists { key }
+            | Self::Expire { key, .. }
+            | Self::Persist { key }
+            | Self::Ttl { key }
+            | Self::Add { key, .. } => Some(key),
+            Self::Ping | Self::Mget { .. } | Self::Mset { .. } | Self::Scan { .. } | Self::Stats | Self::Quit => None,
+        }
+    }
+}
+
 /// The options of `SET`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetOptions {

@@ -69,7 +69,7 @@ enum Skip {
 }
 
 /// The parser of one connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Parser {
     skip: Skip,
     /// So much of the input was searched for a line end already.

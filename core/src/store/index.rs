@@ -8,6 +8,7 @@
 //! Knows nothing of versions, expiry or the log.
 
 use alloc::vec::Vec;
+use core::hint::black_box;
 
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
@@ -36,6 +37,13 @@ struct Table {
 /// A keyed hash of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hash(pub u64);
+
+/// Where an entry is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    table: usize,
+    bucket: usize,
+}
 
 #[derive(Debug)]
 pub(super) struct Index {
@@ -80,10 +88,26 @@ impl Index {
         self.tables.get(self.table_of(hash))?.slots.find(hash.0, |entry| entry.has_key(key))
     }
 
+    /// Loads what [`Index::find`] will look at: the table's tags, the likely slot and the beginning and the end of its entry.
     #[inline]
-    pub(super) fn find_mut(&mut self, hash: Hash, key: &[u8]) -> Option<&mut Entry> {
+    pub(super) fn touch(&self, hash: Hash) {
+        if let Some(table) = self.tables.get(self.table_of(hash)) {
+            let likely = table.slots.find(hash.0, |_| true);
+            black_box(likely.and_then(|entry| Some((entry.bytes().first()?, entry.bytes().last()?))).map(|(&first, &last)| first ^ last));
+        }
+    }
+
+    /// Where a key's entry is, until something is added or removed.
+    #[inline]
+    pub(super) fn place(&self, hash: Hash, key: &[u8]) -> Option<Place> {
         let table = self.table_of(hash);
-        self.tables.get_mut(table)?.slots.find_mut(hash.0, |entry| entry.has_key(key))
+        let bucket = self.tables.get(table)?.slots.find_bucket_index(hash.0, |entry| entry.has_key(key))?;
+        Some(Place { table, bucket })
+    }
+
+    #[inline]
+    pub(super) fn at(&mut self, place: Place) -> Option<&mut Entry> {
+        self.tables.get_mut(place.table)?.slots.get_bucket_mut(place.bucket)
     }
 
     /// An entry of this hash for which `due` holds (hashes of different keys may be the same).
@@ -93,16 +117,13 @@ impl Index {
     }
 
     /// Adds an entry whose key isn't there.
-    pub(super) fn insert(&mut self, hash: Hash, entry: Entry) -> Result<(), (Entry, OutOfMemory)> {
-        if let Err(error) = self.make_room(hash) {
-            return Err((entry, error));
-        }
+    pub(super) fn insert(&mut self, hash: Hash, entry: Entry) -> Result<&Entry, OutOfMemory> {
+        self.make_room(hash)?;
         let at = self.table_of(hash);
         let hasher = self.hasher;
-        let Some(table) = self.tables.get_mut(at) else { return Err((entry, OutOfMemory)) };
-        table.slots.insert_unique(hash.0, entry, |entry| hasher.hash(entry.record().key));
+        let table = self.tables.get_mut(at).ok_or(OutOfMemory)?;
         self.len += 1;
-        Ok(())
+        Ok(table.slots.insert_unique(hash.0, entry, |entry| hasher.hash(entry.record().key)).into_mut())
     }
 
     pub(super) fn remove(&mut self, hash: Hash, key: &[u8]) -> Option<Entry> {

@@ -161,6 +161,12 @@ impl Store {
         }
     }
 
+    /// Asks memory for what a lookup of this key will need. Changes nothing.
+    #[inline]
+    pub fn touch(&self, hash: Hash) {
+        self.index.touch(hash);
+    }
+
     /// The version that the next value of a key gets; `None` when the 64-bit range is used up.
     #[must_use]
     pub fn next_version(&self, found: &Lookup<'_>) -> Option<Version> {
@@ -171,28 +177,30 @@ impl Store {
         }
     }
 
-    /// Makes a key what a [`Kind::Set`] record says.
+    /// Makes a key what a [`Kind::Set`] record says. Returns the record's bytes, as they are held now.
     ///
     /// # Errors
     /// No memory; nothing has changed.
-    pub fn put(&mut self, hash: Hash, record: &Record<'_>) -> Result<(), OutOfMemory> {
+    pub fn put(&mut self, hash: Hash, record: &Record<'_>) -> Result<&[u8], OutOfMemory> {
         self.schedule(hash, record)?;
-        let Some(held) = self.index.find_mut(hash, record.key) else { return self.insert(hash, Entry::new(record)?) };
-        let (old_cost, old_expiry) = (cost(held), held.record().expiry);
+        let Some(place) = self.index.place(hash, record.key) else { return self.insert(hash, Entry::new(record)?).map(Entry::bytes) };
+        // It was there just now.
+        let held = self.index.at(place).ok_or(OutOfMemory)?;
+        let (old_cost, old_expiry) = (cost(held), held.expiry());
         if !held.overwrite(record) {
             *held = Entry::new(record)?;
         }
         self.entry_bytes = self.entry_bytes + cost(held) - old_cost;
-        self.count_expiry(old_expiry, record.expiry);
-        Ok(())
+        self.with_expiry = self.with_expiry + usize::from(record.expiry.is_some()) - usize::from(old_expiry.is_some());
+        Ok(held.bytes())
     }
 
-    fn insert(&mut self, hash: Hash, entry: Entry) -> Result<(), OutOfMemory> {
-        let (cost, expiry) = (cost(&entry), entry.record().expiry);
-        self.index.insert(hash, entry).map_err(|(_, error)| error)?;
+    fn insert(&mut self, hash: Hash, entry: Entry) -> Result<&Entry, OutOfMemory> {
+        let (cost, expiry) = (cost(&entry), entry.expiry());
+        let entry = self.index.insert(hash, entry)?;
         self.entry_bytes += cost;
-        self.count_expiry(None, expiry);
-        Ok(())
+        self.with_expiry += usize::from(expiry.is_some());
+        Ok(entry)
     }
 
     /// As [`Store::put`], but gives back what was there before, for [`Store::restore`].
@@ -215,11 +223,12 @@ impl Store {
     }
 
     fn replace(&mut self, hash: Hash, entry: Entry) -> Result<Option<Entry>, OutOfMemory> {
-        let Some(held) = self.index.find_mut(hash, entry.record().key) else { return self.insert(hash, entry).map(|()| None) };
-        let (new_cost, new_expiry) = (cost(&entry), entry.record().expiry);
+        let Some(place) = self.index.place(hash, entry.record().key) else { return self.insert(hash, entry).map(|_| None) };
+        let held = self.index.at(place).ok_or(OutOfMemory)?;
+        let (new_cost, new_expiry) = (cost(&entry), entry.expiry());
         let old = core::mem::replace(held, entry);
         self.entry_bytes = self.entry_bytes + new_cost - cost(&old);
-        self.count_expiry(old.record().expiry, new_expiry);
+        self.count_expiry(old.expiry(), new_expiry);
         Ok(Some(old))
     }
 
@@ -230,7 +239,7 @@ impl Store {
     /// Every key with an expiry has a deadline no later than it; one that has one already needs no other.
     fn schedule(&mut self, hash: Hash, record: &Record<'_>) -> Result<(), OutOfMemory> {
         let Some(expiry) = record.expiry else { return Ok(()) };
-        let before = self.index.find(hash, record.key).and_then(|old| old.record().expiry);
+        let before = self.index.find(hash, record.key).and_then(Entry::expiry);
         if before.is_none_or(|before| expiry < before) {
             self.push_deadline(expiry, hash)?;
         }
@@ -271,7 +280,7 @@ impl Store {
     fn take(&mut self, hash: Hash, key: &[u8]) -> Option<Entry> {
         let entry = self.index.remove(hash, key)?;
         self.entry_bytes -= cost(&entry);
-        self.count_expiry(entry.record().expiry, None);
+        self.count_expiry(entry.expiry(), None);
         Some(entry)
     }
 
@@ -294,12 +303,10 @@ impl Store {
     fn sweep_one(&mut self, hash: Hash, now: Millis) {
         if let Some(entry) = self.index.remove_by_hash(hash, |entry| entry.expired(now)) {
             self.entry_bytes -= cost(&entry);
-            self.count_expiry(entry.record().expiry, None);
+            self.count_expiry(entry.expiry(), None);
             self.raise_floor(entry.record().version);
             self.expired_total += 1;
-        } else if let Some(later) =
-            self.index.find_by_hash(hash, |entry| entry.record().expiry.is_some()).and_then(|entry| entry.record().expiry)
-        {
+        } else if let Some(later) = self.index.find_by_hash(hash, |entry| entry.expiry().is_some()).and_then(Entry::expiry) {
             // The deadline was moved since. Without memory for it the key is found expired when it is next asked for.
             let _ = self.push_deadline(later, hash);
         }
@@ -357,7 +364,9 @@ impl Store {
     pub fn replay(&mut self, record: &Record<'_>) -> Result<(), OutOfMemory> {
         let hash = self.hash(record.key);
         match record.kind {
-            Kind::Set => self.put(hash, record)?,
+            Kind::Set => {
+                self.put(hash, record)?;
+            }
             Kind::Del => {
                 self.remove(hash, record.key);
                 self.raise_floor(record.version);

@@ -355,6 +355,15 @@ impl LogWriter {
         self.logged()
     }
 
+    /// As [`LogWriter::log`], for a record that is encoded already.
+    #[inline]
+    pub fn log_encoded(&mut self, record: &[u8]) -> Lsn {
+        let len = u32::try_from(record.len()).unwrap_or(u32::MAX);
+        self.pending.extend_from_slice(&len.to_le_bytes());
+        self.pending.extend_from_slice(record);
+        self.logged()
+    }
+
     /// A point in the pending frame to which [`LogWriter::rollback`] can return, as long as no operation was polled meanwhile.
     #[must_use]
     pub fn savepoint(&self) -> Savepoint {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crc32c::crc32c_append;
 use osprey_core::clock::Clock as _;
 use osprey_core::engine::{Engine, Entropy, Limits, Options};
 use osprey_core::recovery::{RecoveryError, Report};
@@ -161,6 +162,7 @@ impl Server {
             segment_bytes: settings.segment_bytes,
             sweep_interval_ms: settings.sweep_interval_ms,
             sweep_batch: settings.sweep_batch,
+            checksum: crc32c_append,
             ..Options::new(entropy().map_err(ServerError::Entropy)?)
         };
         let now = SystemClock::default().now();
@@ -307,4 +309,25 @@ fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processors_checksum_is_the_portable_one() {
+        let bytes: Vec<u8> = (0..20_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for len in (0..600).chain([4095, 4096, 8192, 20_000]) {
+            let (bytes, _) = bytes.split_at(len);
+            for split in [0, len / 3, len] {
+                let (begin, end) = bytes.split_at(split);
+                assert_eq!(
+                    crc32c_append(crc32c_append(0, begin), end),
+                    osprey_core::checksum::crc32c(0, bytes),
+                    "{len} bytes, split at {split}"
+                );
+            }
+        }
+    }
 }
