@@ -1,13 +1,17 @@
 //! Runs the simulator: `cargo run --release -p osprey-tests -- --seeds 1000`. `docs/SIMULATOR.md` says what it does.
+//!
+//! Release builds abort in a panic. There a panic is reported from where it happens, and shrunk by running tapes in processes of their own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use osprey_tests::simulator::coverage::{Coverage, MARKS, Mark};
-use osprey_tests::simulator::failure::Failure;
+use osprey_tests::simulator::events::Keep;
+use osprey_tests::simulator::failure::{Check, Failure};
 use osprey_tests::simulator::run::run;
 use osprey_tests::simulator::shrink::shrink;
 use osprey_tests::simulator::tape::{SEED_STEPS, Tape};
@@ -44,8 +48,14 @@ struct Arguments {
     save: PathBuf,
 }
 
+/// The seed that runs, its tape, and where to save a shrunk one: for a panic that can't be caught.
+static RUNNING: Mutex<Option<(u64, Tape, PathBuf)>> = Mutex::new(None);
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if cfg!(panic = "abort") {
+        report_panics();
+    }
     let passed = if let Some(path) = &arguments.tape {
         match fs::read(path) {
             Ok(bytes) => show(&Tape(bytes), arguments.quiet),
@@ -56,9 +66,10 @@ fn main() -> ExitCode {
         }
     } else if let Some(seed) = arguments.seed {
         let tape = Tape::from_seed(seed, arguments.operations);
+        running(seed, &tape, &arguments.save);
         let passed = show(&tape, arguments.quiet);
         if !passed {
-            report(seed, &tape, &arguments.save);
+            report_and_shrink(seed, &tape, &arguments.save);
         }
         passed
     } else {
@@ -67,12 +78,9 @@ fn main() -> ExitCode {
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs a tape and prints what happened; whether nothing was found wrong.
+/// Runs a tape and prints what happens; whether nothing was found wrong.
 fn show(tape: &Tape, quiet: bool) -> bool {
-    let outcome = run(tape, !quiet);
-    for event in &outcome.events {
-        println!("{event}");
-    }
+    let outcome = run(tape, if quiet { Keep::Nothing } else { Keep::Print });
     println!("event hash {:016x}", outcome.hash);
     if let Some(failure) = &outcome.failure {
         println!("FAILED {failure}");
@@ -91,12 +99,15 @@ fn many(arguments: &Arguments) -> bool {
     while end.map_or(seeds < arguments.seeds, |end| begin.elapsed() < end) {
         let seed = first.wrapping_add(seeds);
         let tape = Tape::from_seed(seed, arguments.operations);
-        let outcome = run(&tape, false);
+        if cfg!(panic = "abort") {
+            running(seed, &tape, &arguments.save);
+        }
+        let outcome = run(&tape, Keep::Nothing);
         seeds += 1;
         sum += &outcome.coverage;
         if let Some(failure) = outcome.failure {
             println!("seed {seed} FAILED {failure}");
-            report(seed, &tape, &arguments.save);
+            report_and_shrink(seed, &tape, &arguments.save);
             return false;
         }
     }
@@ -129,16 +140,54 @@ fn summary(seeds: u64, took: Duration, sum: &Coverage) {
     );
 }
 
-/// Shrinks a failing tape, saves it, and prints its events.
-fn report(seed: u64, tape: &Tape, directory: &Path) {
+fn running(seed: u64, tape: &Tape, save: &Path) {
+    if let Ok(mut running) = RUNNING.lock() {
+        *running = Some((seed, tape.clone(), save.to_owned()));
+    }
+}
+
+fn report_and_shrink(seed: u64, tape: &Tape, directory: &Path) {
     println!("again: --seed {seed}");
-    let Some(failure) = run(tape, false).failure else { return };
-    let (shrunk, failure): (Tape, Failure) = shrink(tape, &failure);
+    let Some(failure) = run(tape, Keep::Nothing).failure else { return };
+    let (shrunk, failure) = shrink(tape, &failure, |tape| run(tape, Keep::Nothing).failure);
     println!("\nshrunk to {} bytes of tape:", shrunk.0.len());
     show(&shrunk, false);
+    save(seed, &shrunk, &failure, directory);
+}
+
+fn save(seed: u64, tape: &Tape, failure: &Failure, directory: &Path) {
     let path = directory.join(format!("{seed}.tape"));
-    match fs::create_dir_all(directory).and_then(|()| fs::write(&path, &shrunk.0)) {
-        Ok(()) => println!("saved as {}; again: --tape {0}\n{failure}", path.display()),
+    match fs::create_dir_all(directory).and_then(|()| fs::write(&path, &tape.0)) {
+        Ok(()) => println!("{failure}\nsaved; again: --tape {}", path.display()),
         Err(error) => println!("cannot save {}: {error}", path.display()),
     }
+}
+
+/// Reports a panic before the process ends.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let failure = Failure { check: Check::Panic(place), message: panic.payload_as_str().unwrap_or_default().to_owned() };
+        let running = RUNNING.lock().ok().and_then(|mut running| running.take());
+        match running {
+            None => println!("FAILED {failure}"),
+            Some((seed, tape, directory)) => {
+                println!("seed {seed} FAILED {failure}\nagain: --seed {seed}");
+                let (shrunk, failure) = shrink(&tape, &failure, |tape| in_another_process(tape, &failure));
+                println!("\nshrunk to {} bytes of tape", shrunk.0.len());
+                save(seed, &shrunk, &failure, &directory);
+            }
+        }
+        std::process::exit(1);
+    }));
+}
+
+/// Whether a tape fails like `failure` in a process of its own.
+fn in_another_process(tape: &Tape, failure: &Failure) -> Option<Failure> {
+    let file = tempfile::NamedTempFile::new().ok()?;
+    fs::write(file.path(), &tape.0).ok()?;
+    let program = std::env::current_exe().ok()?;
+    let output = Command::new(program).arg("--quiet").arg("--tape").arg(file.path()).output().ok()?;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    told.contains(&format!("FAILED {:?}:", failure.check)).then(|| failure.clone())
 }

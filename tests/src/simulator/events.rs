@@ -98,18 +98,31 @@ fn short(bytes: &[u8]) -> String {
     if bytes.len() > SHOWN { format!("{text}… ({} bytes)", bytes.len()) } else { text }
 }
 
+/// What becomes of the events, beside the hash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: the fast way.
+    #[default]
+    Nothing,
+    /// They are kept in a list.
+    List,
+    /// They are printed as they happen, so that they are there even if the process ends in a panic.
+    Print,
+}
+
 /// The record of a run.
 #[derive(Debug, Default)]
 pub struct Trace {
     hash: u64,
-    list: Option<Vec<Event>>,
+    keep: Keep,
+    list: Vec<Event>,
 }
 
 impl Trace {
-    /// A trace that keeps the events, if they are wanted.
+    /// An empty trace.
     #[must_use]
-    pub fn new(keeps: bool) -> Self {
-        Self { hash: 0, list: keeps.then(Vec::new) }
+    pub fn new(keep: Keep) -> Self {
+        Self { keep, ..Self::default() }
     }
 
     /// Notes that something happened: two numbers that tell it from others, and, if the list is kept, what.
@@ -117,8 +130,10 @@ impl Trace {
     pub fn note(&mut self, a: u64, b: u64, event: impl FnOnce() -> Event) {
         self.hash = (self.hash.rotate_left(5) ^ a).wrapping_mul(0x517C_C1B7_2722_0A95);
         self.hash = (self.hash.rotate_left(5) ^ b).wrapping_mul(0x517C_C1B7_2722_0A95);
-        if let Some(list) = &mut self.list {
-            list.push(event());
+        match self.keep {
+            Keep::Nothing => {}
+            Keep::List => self.list.push(event()),
+            Keep::Print => println!("{}", event()),
         }
     }
 
@@ -140,6 +155,6 @@ impl Trace {
     /// The events, if they were kept.
     #[must_use]
     pub fn events(&self) -> &[Event] {
-        self.list.as_deref().unwrap_or_default()
+        &self.list
     }
 }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use super::coverage::Coverage;
-use super::events::Event;
+use super::events::{Event, Keep};
 use super::failure::{Check, Checked, Failure};
 use super::settings::Settings;
 use super::tape::{Choices, Tape};
@@ -20,15 +20,15 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// What was found wrong.
     pub failure: Option<Failure>,
-    /// What happened, if it was to be kept.
+    /// What happened, if a list of it was to be kept.
     pub events: Vec<Event>,
 }
 
-/// Runs a tape. `keeps_events`: for reading; it takes time.
+/// Runs a tape.
 #[must_use]
-pub fn run(tape: &Tape, keeps_events: bool) -> Outcome {
+pub fn run(tape: &Tape, keep: Keep) -> Outcome {
     let settings = Settings::new(&mut tape.chunks().next().unwrap_or_else(|| Choices::new([0; 8])));
-    let mut world = match guarded(|| World::new(settings, keeps_events)) {
+    let mut world = match guarded(|| World::new(settings, keep)) {
         Ok(world) => world,
         Err(failure) => return Outcome { hash: 0, coverage: Coverage::default(), failure: Some(*failure), events: Vec::new() },
     };

@@ -1,16 +1,15 @@
 //! Makes a failing tape short and plain: chunks are left out, then set to zero, as long as the same check fails.
 
 use super::failure::{Check, Failure};
-use super::run::run;
 use super::tape::{CHUNK_BYTES, Tape};
 
 /// So many runs at most.
 const RUNS_MAX: usize = 4000;
 
-/// A shorter tape that fails in the same check, and how.
+/// A shorter tape that fails in the same check, and how. `judge` runs a tape and says how it fails.
 #[must_use]
-pub fn shrink(tape: &Tape, failure: &Failure) -> (Tape, Failure) {
-    let mut shrinking = Shrinking { tape: tape.clone(), failure: failure.clone(), check: failure.check.clone(), runs: 0 };
+pub fn shrink(tape: &Tape, failure: &Failure, judge: impl FnMut(&Tape) -> Option<Failure>) -> (Tape, Failure) {
+    let mut shrinking = Shrinking { tape: tape.clone(), failure: failure.clone(), check: failure.check.clone(), judge, runs: 0 };
     loop {
         let before = shrinking.tape.clone();
         shrinking.leave_out();
@@ -22,14 +21,15 @@ pub fn shrink(tape: &Tape, failure: &Failure) -> (Tape, Failure) {
     }
 }
 
-struct Shrinking {
+struct Shrinking<J> {
     tape: Tape,
     failure: Failure,
     check: Check,
+    judge: J,
     runs: usize,
 }
 
-impl Shrinking {
+impl<J: FnMut(&Tape) -> Option<Failure>> Shrinking<J> {
     /// Keeps a candidate that still fails.
     fn keep_if_it_fails(&mut self, candidate: Vec<u8>) -> bool {
         if self.runs >= RUNS_MAX {
@@ -37,7 +37,7 @@ impl Shrinking {
         }
         self.runs += 1;
         let candidate = Tape(candidate);
-        match run(&candidate, false).failure {
+        match (self.judge)(&candidate) {
             Some(failure) if failure.check == self.check => {
                 self.tape = candidate;
                 self.failure = failure;

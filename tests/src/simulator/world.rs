@@ -8,7 +8,7 @@ use super::clients::Client;
 use super::clock::SimulatedClock;
 use super::coverage::{Coverage, Mark};
 use super::disk::{Crash, Disk, Fault, Loss, Progress};
-use super::events::{Event, Submitted, Trace};
+use super::events::{Event, Keep, Submitted, Trace};
 use super::failure::{Check, Checked, ensure, fail};
 use super::history::{Frame, History};
 use super::model::Model;
@@ -66,7 +66,7 @@ pub struct World {
 
 impl World {
     /// A server on an empty disk.
-    pub fn new(settings: Settings, keeps_events: bool) -> Checked<Self> {
+    pub fn new(settings: Settings, keep: Keep) -> Checked<Self> {
         let mut disk = Disk::default();
         let mut clock = SimulatedClock::default();
         let mut options = settings.options;
@@ -85,7 +85,7 @@ impl World {
             model: Model::new(options.limits.reply_bytes_max),
             history: History::default(),
             coverage: Coverage::default(),
-            trace: Trace::new(keeps_events),
+            trace: Trace::new(keep),
             now: now.0,
             runs: 1,
             read_only: false,
