@@ -10,7 +10,7 @@
 //! - [`tape`]: the bytes that decide everything; [`settings`]: limits, policy; [`workload`], [`request`], [`keys`]: what clients ask.
 //! - [`clients`], [`clock`], [`disk`]: the world around the engine.
 //! - [`model`], [`walk`]: what replies must be; [`history`]: what must survive.
-//! - [`world`] moves all of it, `replies` and `restart` hold the checks; [`failure`]: what can fail.
+//! - [`world`] moves all of it, `replies`, `storage_loop` and `restart` hold the checks; [`failure`]: what can fail.
 //! - [`events`]: what happened; [`coverage`]: how often.
 //! - [`run`](run::run), [`shrink`](shrink::shrink): a tape in, what was found out.
 //!
@@ -19,6 +19,7 @@
 pub mod clients;
 pub mod clock;
 pub mod coverage;
+mod digits;
 pub mod disk;
 pub mod events;
 pub mod failure;
@@ -31,6 +32,7 @@ mod restart;
 pub mod run;
 pub mod settings;
 pub mod shrink;
+mod storage_loop;
 pub mod tape;
 pub mod walk;
 pub mod workload;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::digits::{put_number, put_signed};
 use super::keys::{self, Key};
 use super::request::{Command, Expiry, Pair, Presence};
 use super::walk::Walk;
@@ -510,26 +511,4 @@ fn put_value(reply: &mut Vec<u8>, key: Option<&[u8]>, entry: &Entry) {
     }
     reply.extend_from_slice(&entry.value);
     reply.extend_from_slice(b"\r\n");
-}
-
-/// Decimal digits, without the cost of formatting.
-pub(super) fn put_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
-pub(super) fn put_signed(out: &mut Vec<u8>, number: i64) {
-    if number < 0 {
-        out.push(b'-');
-    }
-    put_number(out, number.unsigned_abs());
 }

@@ -1,7 +1,7 @@
 //! Requests as the oracle understands them, and their bytes.
 
+use super::digits::{put_number, put_signed};
 use super::keys::{self, Key, PREFIXES};
-use super::model::{put_number, put_signed};
 
 /// A key and its value.
 pub type Pair = (Key, Vec<u8>);

@@ -336,7 +336,7 @@ impl World {
             ensure(turn < TURNS_MAX, Check::Stuck, || "without faults not everything is answered".to_owned())?;
             self.disk.work(turn as usize);
             self.clock.advance(100);
-            self.turn(&mut plain)?;
+            self.turn()?;
         }
         self.restart_in_order(&mut plain)
     }

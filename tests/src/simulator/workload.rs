@@ -2,8 +2,9 @@
 
 use osprey_core::checksum::crc32c;
 
+use super::digits::put_signed;
 use super::keys::{self, Key};
-use super::model::{Model, put_signed};
+use super::model::Model;
 use super::request::{Command, Expiry, Presence};
 use super::settings::Settings;
 use super::tape::Choices;

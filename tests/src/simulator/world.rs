@@ -1,16 +1,15 @@
 //! The simulated world: an engine, its disk, its clock, its clients, and beside them the oracle. Each chunk of the tape moves it by a step.
 
 use osprey_core::clock::Clock as _;
-use osprey_core::engine::{Engine, Options};
-use osprey_core::storage::{Storage as _, StorageDone, StorageOp};
+use osprey_core::engine::{Engine, Next, Options};
 
 use super::clients::Client;
 use super::clock::SimulatedClock;
 use super::coverage::{Coverage, Mark};
 use super::disk::{Crash, Disk, Fault, Loss, Progress};
-use super::events::{Event, Keep, Submitted, Trace};
+use super::events::{Event, Keep, Trace};
 use super::failure::{Check, Checked, ensure, fail};
-use super::history::{Frame, History};
+use super::history::History;
 use super::model::Model;
 use super::request::Command;
 use super::settings::{self, Settings};
@@ -19,9 +18,6 @@ use super::workload;
 
 /// How many connections there are at most.
 const CLIENTS_MAX: usize = 4;
-
-/// One call of the storage loop ends after so many operations, or the engine asks for more and more.
-const OPERATIONS_PER_TURN_MAX: usize = 2000;
 
 /// A poisoned server ends within so many steps.
 const STEPS_POISONED: u32 = 6;
@@ -57,11 +53,11 @@ pub struct World {
     /// Since the last recovery something that the system had taken may have been lost.
     pub(super) power_lost: bool,
     /// An operation has ended since connections that wait for one were served.
-    storage_ended: bool,
+    pub(super) storage_ended: bool,
     /// For expected replies.
     pub(super) buffer: Vec<u8>,
     /// Where the last append ended.
-    appended_to: u64,
+    pub(super) appended_to: u64,
 }
 
 impl World {
@@ -131,18 +127,18 @@ impl World {
             }
         }
         match choices.byte() {
-            0..=15 => self.turn(choices),
+            0..=15 => self.turn(),
             16..=175 => self.send_request(choices),
             176..=193 => {
                 for _ in 0..=choices.below(4) {
                     let pick = usize::from(choices.byte());
                     self.disk.work(pick);
                 }
-                self.turn(choices)
+                self.turn()
             }
             194..=211 => {
                 self.clock.advance([1, 0, 7, 40, 120, 250, 1100, 5000][choices.below(8)]);
-                self.turn(choices)
+                self.turn()
             }
             212..=225 => self.deliver_fragment(choices),
             226..=239 => self.move_client(choices),
@@ -159,7 +155,7 @@ impl World {
             }
             251 | 252 => {
                 self.set_clock(choices);
-                self.turn(choices)
+                self.turn()
             }
             253 => {
                 self.arm(choices);
@@ -167,14 +163,14 @@ impl World {
             }
             254 => match choices.below(8) {
                 0 => self.restart(choices),
-                _ => self.turn(choices),
+                _ => self.turn(),
             },
             255 => match choices.below(2) {
                 0 => {
                     let crash = crash(choices);
                     self.go_down(crash, choices)
                 }
-                _ => self.turn(choices),
+                _ => self.turn(),
             },
         }
     }
@@ -205,7 +201,7 @@ impl World {
         let mut command = workload::command(choices, &self.settings, &self.model, self.now);
         let client = &mut self.clients[at];
         if client.closed || client.half_closed {
-            return self.turn(choices);
+            return self.turn();
         }
         if let Command::Scan { cursor, prefix, walk, .. } = &mut command
             && *walk
@@ -221,7 +217,7 @@ impl World {
         self.clients[at].request(command);
         let wire = &self.clients[at].wire;
         self.trace.bytes(&wire[bytes..]);
-        if waits & 3 != 3 { self.turn(choices) } else { Ok(()) }
+        if waits & 3 != 3 { self.turn() } else { Ok(()) }
     }
 
     fn deliver_fragment(&mut self, choices: &mut Choices) -> Checked {
@@ -239,7 +235,7 @@ impl World {
     fn deliver(&mut self, at: usize, bytes: usize) {
         let client = &mut self.clients[at];
         // A server reads only from those whose turn it is to send.
-        if client.closed || !matches!(client.next, osprey_core::engine::Next::Read { .. }) {
+        if client.closed || !matches!(client.next, Next::Read { .. }) {
             return;
         }
         let bytes = client.deliver(bytes);
@@ -286,7 +282,7 @@ impl World {
                 self.clients[at].reads = true;
             }
         }
-        self.turn(choices)
+        self.turn()
     }
 
     fn set_clock(&mut self, choices: &mut Choices) {
@@ -314,8 +310,7 @@ impl World {
     }
 
     /// A turn of the server's loop.
-    pub(super) fn turn(&mut self, choices: &mut Choices) -> Checked {
-        let _ = choices;
+    pub(super) fn turn(&mut self) -> Checked {
         for at in 0..self.clients.len() {
             self.deliver(at, usize::MAX);
             self.serve_one(at)?;
@@ -362,107 +357,6 @@ impl World {
         Ok(())
     }
 
-    /// Hands storage what the engine asks for, and takes back what has ended.
-    pub(super) fn drive(&mut self) -> Checked {
-        for turn in 0.. {
-            ensure(turn < OPERATIONS_PER_TURN_MAX, Check::Bounds, || "the engine asks storage for more and more".to_owned())?;
-            let done = match self.engine.poll_storage() {
-                Some(op) => Some(self.submit(op)?),
-                None => None,
-            };
-            let done = match done {
-                Some(done) => done,
-                None => match self.disk.poll() {
-                    Some(done) => {
-                        self.coverage.hit(Mark::Late);
-                        Some(done)
-                    }
-                    None => return Ok(()),
-                },
-            };
-            if let Some(done) = done {
-                self.done(done)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn submit(&mut self, op: StorageOp) -> Checked<Option<StorageDone>> {
-        ensure(self.poisoned.is_none(), Check::Contract, || "an operation of a log that is poisoned".to_owned())?;
-        let frame =
-            Frame { lsn: self.engine.last_lsn().0, position: self.model.position(), floor: self.model.floor, time: self.engine.now().0 };
-        self.history.submitted(&op, frame);
-        match &op {
-            StorageOp::Reserve { .. } => {
-                if std::mem::replace(&mut self.read_only, false) {
-                    self.coverage.hit(Mark::ReadOnlyLeft);
-                }
-            }
-            StorageOp::Start { .. } => {
-                if self.started {
-                    self.coverage.hit(Mark::Rotation);
-                }
-                self.appended_to = 4096;
-            }
-            StorageOp::Append { offset, data, .. } => {
-                if data.get(12..16) == Some(&[1, 0, 0, 0]) && data.get(68).is_some_and(|flags| flags & 3 == 3) {
-                    self.coverage.hit(Mark::MarkFrame);
-                }
-                let begins = offset.is_multiple_of(512);
-                self.coverage.hit(if begins && !self.appended_to.is_multiple_of(512) { Mark::FreshSector } else { Mark::SharedSector });
-                self.appended_to = offset + data.len() as u64;
-            }
-            StorageOp::Sync { .. } => {}
-        }
-        let submitted = Submitted::from(&op);
-        let bytes = if let StorageOp::Append { offset, .. } = &op { *offset } else { 0 };
-        let done = self.disk.submit(op);
-        let at_once = done.is_some();
-        self.trace.note(11, bytes, || Event::Submitted { op: submitted, at_once });
-        if let Some(violation) = self.disk.violation {
-            return fail(Check::Contract, || format!("{violation}: {submitted:?}"));
-        }
-        if self.disk.overlaps() {
-            self.coverage.hit(Mark::Overlap);
-        }
-        Ok(done)
-    }
-
-    fn done(&mut self, done: StorageDone) -> Checked {
-        let failed = done.result.is_err();
-        let submitted = Submitted::from(&done.op);
-        self.trace.note(12, u64::from(failed), || Event::Done { op: submitted, failed });
-        self.storage_ended = true;
-        if !failed {
-            self.history.done(&done.op);
-            self.started |= matches!(submitted, Submitted::Start { .. });
-        }
-        let poisons = failed && !matches!(submitted, Submitted::Reserve { .. });
-        if failed && !poisons {
-            self.read_only = true;
-            self.coverage.hit(Mark::ReadOnlyEntered);
-            self.coverage.hit(if self.disk.failed == Some(Fault::Reserve) { Mark::ReserveFailed } else { Mark::NoSpace });
-        }
-        match (poisons, self.disk.failed.take()) {
-            (true, Some(Fault::Append(_))) => self.coverage.hit(Mark::AppendFailed),
-            (true, Some(Fault::Sync)) => self.coverage.hit(Mark::SyncFailed),
-            (true, Some(Fault::Start(_))) => self.coverage.hit(Mark::StartFailed),
-            _ => {}
-        }
-        let poisoned = self.engine.storage_done(done).is_err();
-        if poisoned && self.poisoned.is_none() {
-            self.poisoned = Some(0);
-            self.trace.note(13, 0, || Event::Poisoned);
-        }
-        ensure(poisoned == (poisons || self.poisoned.is_some()), Check::Contract, || {
-            format!(
-                "{submitted:?} {}, and the log is {}poisoned",
-                if failed { "failed" } else { "ended" },
-                if poisoned { "" } else { "not " }
-            )
-        })
-    }
-
     /// Lets the bytes leave that may.
     pub(super) fn release(&mut self, at: usize) -> Checked {
         let secured = self.history.secured(self.options.sync_policy);
@@ -500,7 +394,7 @@ impl World {
             self.trace.bytes(&client.out[..free.min(32)]);
             client.out.drain(..free);
         }
-        let ends = client.next == osprey_core::engine::Next::Close
+        let ends = client.next == Next::Close
             || (client.half_closed && client.wire.is_empty() && client.requests.is_empty() && client.input.is_empty());
         if ends && client.out.is_empty() {
             client.closed = true;
