@@ -26,6 +26,8 @@ struct Claim {
     /// How many frames there were when it was handed out.
     frames: usize,
     state: State,
+    /// Of a segment's header: its epoch.
+    epoch: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +94,7 @@ impl History {
                     lsn: number(data, 24),
                     frames: self.frames.len(),
                     state: State::HandedOut,
+                    epoch: None,
                 });
             }
             StorageOp::Start { segment, header } => {
@@ -104,7 +107,7 @@ impl History {
                 self.epoch = epoch;
                 self.claims.retain(|claim| claim.segment != segment.0);
                 let frames = self.frames.len();
-                self.claims.push(Claim { segment: segment.0, from: 0, to: 96, lsn, frames, state: State::HandedOut });
+                self.claims.push(Claim { segment: segment.0, from: 0, to: 96, lsn, frames, state: State::HandedOut, epoch: Some(epoch) });
             }
             StorageOp::Sync { .. } => self.syncing = Some(self.written),
             StorageOp::Reserve { .. } => {}
@@ -205,13 +208,24 @@ impl History {
         self.claims.iter().filter(intact).map(|claim| claim.lsn).max().unwrap_or(0)
     }
 
-    /// A recovery has ended with so many frames: from here on all of them are durable, and those behind never were. `is_there`: whether a
-    /// segment is.
-    pub fn recovered(&mut self, frames: usize, power_lost: bool, is_there: impl Fn(u64) -> bool) {
+    /// Whether a later run of the server has begun behind a segment: it has made durable all that it had recovered, so nothing before it can be torn.
+    #[must_use]
+    pub fn is_behind_a_later_run(&self, segment: u64, power_lost: bool) -> bool {
+        let there = if power_lost { State::Durable } else { State::Written };
+        let headers = || self.claims.iter().filter(|claim| claim.state >= there).filter_map(|claim| Some((claim.segment, claim.epoch?)));
+        let Some((_, epoch)) = headers().find(|(number, _)| *number == segment) else { return false };
+        headers().any(|(number, later)| number > segment && later > epoch)
+    }
+
+    /// A recovery has ended with so many frames: from here on all of them are durable, and those behind never were. `length`: of a
+    /// segment now, if it is there.
+    pub fn recovered(&mut self, frames: usize, power_lost: bool, length: impl Fn(u64) -> Option<usize>) {
         self.frames.truncate(frames);
         self.segments.truncate(frames);
         let there = if power_lost { State::Durable } else { State::Written };
-        self.claims.retain(|claim| claim.frames <= frames && claim.state >= there && is_there(claim.segment));
+        self.claims.retain(|claim| {
+            claim.frames <= frames && claim.state >= there && length(claim.segment).is_some_and(|length| claim.to <= length)
+        });
         self.claims.iter_mut().for_each(|claim| claim.state = State::Durable);
         // The tail that wasn't promised may have had a SEAL in it, and that a later time than the frames.
         self.known_time = self.known_time.max(self.latest_time);

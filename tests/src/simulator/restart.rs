@@ -177,6 +177,8 @@ impl World {
                 ensure(lsn >= claimed, Check::Damage, || {
                     format!("{damage:?} is served: recovered through LSN {lsn}, and {claimed} is claimed to have been durable")
                 })?;
+                let certain = self.history.is_behind_a_later_run(damage.segment, self.power_lost);
+                ensure(!certain, Check::Damage, || format!("{damage:?} is taken for a torn tail, and a later run follows"))?;
                 self.coverage.hit(Mark::DamageCutOff);
             }
             Some(_) => self.coverage.hit(Mark::DamageHarmless),
@@ -199,7 +201,8 @@ impl World {
         self.check_floor(promise, frame.map_or(0, |frame| frame.floor))?;
         self.check_state()?;
         let disk = &self.disk;
-        self.history.recovered(frames, self.power_lost, |segment| disk.contents().any(|(number, _)| number == segment));
+        let length = |segment| disk.contents().find(|(number, _)| *number == segment).map(|(_, bytes)| bytes.len());
+        self.history.recovered(frames, self.power_lost, length);
         self.count_recovery(promise, report, lsn, now > clock.0);
         Ok(())
     }

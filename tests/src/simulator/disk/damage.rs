@@ -1,5 +1,7 @@
 //! Damage to bytes that were synced: what a disk does when nobody writes.
 
+use std::fmt;
+
 use super::Disk;
 use super::file::{SECTOR_BYTES, garbage};
 use crate::simulator::tape::Choices;
@@ -22,7 +24,7 @@ pub enum Damage {
 }
 
 /// Damage, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Damaged {
     /// What.
     pub kind: Damage,
@@ -34,6 +36,13 @@ pub struct Damaged {
     pub to: usize,
     file: usize,
     before: Vec<u8>,
+}
+
+impl fmt::Debug for Damaged {
+    /// Without the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} of segment {}, bytes {} to {}", self.kind, self.segment, self.from, self.to)
+    }
 }
 
 impl Disk {
