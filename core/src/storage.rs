@@ -1,7 +1,7 @@
 //! What the engine asks of storage, and the traits that a host implements for it.
 //!
 //! The engine never waits: it hands out owned operations ([`crate::engine::Engine::poll_storage`]) and takes them
-//! back, done, later. At most one operation of each [kind](StorageOp) is under way, so a host needs two threads at most (appends
+//! back, done, later. At most one operation of each [kind](StorageOp) is under way, so a host needs three threads at most (appends
 //! must not wait for a sync), and may as well do each at once.
 //!
 //! # The contract

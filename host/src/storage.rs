@@ -1,8 +1,8 @@
 //! The data directory: the log's segments as files.
 //!
 //! An append that needn't be durable is one `pwrite` to the page cache, done at once. Whatever may wait for the disk goes to a thread:
-//! one for appends, one for syncs and reservations, so that an append never stands behind a sync it doesn't need. Ended operations
-//! come back through a queue, and the server's loop is woken.
+//! one for appends, one for syncs, one for reservations, so that an append never stands behind a sync it doesn't need, nor either behind
+//! the making of the next segment. Ended operations come back through a queue, and the server's loop is woken.
 //!
 //! The directory is locked for as long as a [`FileStorage`] lives; files are readable by their owner only.
 
@@ -18,6 +18,9 @@ use std::thread;
 use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageDone, StorageError, StorageOp};
 use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, retry_on_intr};
+
+/// How much of a reservation is written at once, bytes.
+const ZEROS_BYTES: usize = 4 << 20;
 
 const LOCK_NAME: &str = "LOCK";
 const SUFFIX: &str = ".oswal";
@@ -64,6 +67,7 @@ pub struct FileStorage {
     reading: Option<(SegmentNumber, File)>,
     appender: Sender<Job>,
     syncer: Sender<Job>,
+    reserver: Sender<Job>,
     ended: Receiver<Ended>,
     /// Syncs that are under way: meanwhile an append may have to wait for the disk.
     syncing: usize,
@@ -123,9 +127,20 @@ impl FileStorage {
         let wake: Wake = Arc::new(wake);
         let (report, ended) = channel();
         let appender = start("osprey-append", report.clone(), Arc::clone(&wake)).map_err(failed)?;
-        let syncer = start("osprey-sync", report, wake).map_err(failed)?;
-        let storage =
-            Self { directory, open: HashMap::new(), reserved: None, reading: None, appender, syncer, ended, syncing: 0, _lock: lock };
+        let syncer = start("osprey-sync", report.clone(), Arc::clone(&wake)).map_err(failed)?;
+        let reserver = start("osprey-reserve", report, wake).map_err(failed)?;
+        let storage = Self {
+            directory,
+            open: HashMap::new(),
+            reserved: None,
+            reading: None,
+            appender,
+            syncer,
+            reserver,
+            ended,
+            syncing: 0,
+            _lock: lock,
+        };
         storage.remove_reserved().map_err(failed)?;
         Ok(storage)
     }
@@ -188,7 +203,7 @@ impl Storage for FileStorage {
                 self.syncing += 1;
                 &self.syncer
             }
-            StorageOp::Reserve { .. } => &self.syncer,
+            StorageOp::Reserve { .. } => &self.reserver,
         };
         match thread.send(job) {
             Ok(()) => None,
@@ -300,23 +315,41 @@ fn make_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a file whose blocks are all allocated, so that no later append finds the disk full.
+/// Makes a file whose blocks are all allocated and written, so that no later append finds the disk full, and its sync has nothing to change but the
+/// data: a sync of blocks that were only allocated takes half as long again, for the file system has to note that they hold something now.
 fn reserve(path: &Path, bytes: u64) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    // Some file systems give up when a signal arrives.
-    let allocated = match retry_on_intr(|| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-            log::warn!("the file system of {} cannot reserve space: a full disk may end the server", path.display());
-            file.set_len(bytes)
-        }
-        result => result.map_err(io::Error::from),
-    };
-    if let Err(error) = allocated {
+    let filled = allocate(&file, path, bytes).and_then(|()| fill_with_zeros(&file, bytes));
+    if let Err(error) = filled {
         // What it did get must not be kept from others.
         let _ = fs::remove_file(path);
         return Err(error);
     }
     Ok(file)
+}
+
+fn allocate(file: &File, path: &Path, bytes: u64) -> io::Result<()> {
+    // Some file systems give up when a signal arrives.
+    match retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            log::warn!("the file system of {} cannot reserve space: a full disk may end the server", path.display());
+            Ok(())
+        }
+        result => result.map_err(io::Error::from),
+    }
+}
+
+fn fill_with_zeros(file: &File, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let len = usize::try_from(bytes - offset).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
+        file.write_all_at(zeros.get(..len).unwrap_or_default(), offset)?;
+        // Piece by piece, so that the log's own syncs don't stand behind all of it.
+        file.sync_data()?;
+        offset += len as u64;
+    }
+    Ok(())
 }
 
 /// Header, sync, name, sync of the directory: after a power cut the segment is there with its whole header, or not at all.

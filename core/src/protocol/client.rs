@@ -28,7 +28,7 @@ use nom::{IResult, Parser as _};
 
 use super::command::{Presence, SetExpiry, SetOptions};
 use super::error::ErrorCode;
-use super::line::{is_key_byte, without_cr};
+use super::line::{is_key, without_cr};
 use super::number::{signed, unsigned};
 use crate::record::KEY_BYTES_MAX;
 use crate::units::{Millis, Version};
@@ -90,7 +90,7 @@ impl<'a> Request<'a> {
     }
 
     fn key(mut self, key: &[u8]) -> Self {
-        if key.is_empty() || key.len() > KEY_BYTES_MAX || !key.iter().all(|&byte| is_key_byte(byte)) {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX || !is_key(key) {
             self.state = self.state.and(Err(EncodeError::Key));
         }
         self.word(key)

@@ -1,6 +1,6 @@
 //! The server: a data directory recovered, a port bound, and the loop that serves it.
 //!
-//! Everything runs on one thread under one smol executor: the data plane (`dataplane`) as one task, signals and gauges as others. Two more threads
+//! Everything runs on one thread under one smol executor: the data plane (`dataplane`) as one task, signals and gauges as others. Three more threads
 //! wait for the disk (see [`crate::storage`]).
 
 mod connection;
