@@ -57,6 +57,16 @@ impl std::fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
+/// How space for a segment is set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reservation {
+    /// Blocks are allocated: cheap, and enough that no append finds the disk full.
+    Allocated,
+    /// And filled with zeros, for a log that is synced all the time. A sync of blocks that were only allocated takes half as long again, for the
+    /// file system has to note that they hold something now.
+    Zeroed,
+}
+
 type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// The files of one database.
@@ -84,6 +94,7 @@ impl std::fmt::Debug for FileStorage {
 struct Directory {
     path: PathBuf,
     handle: Arc<File>,
+    reservation: Reservation,
 }
 
 impl Directory {
@@ -113,17 +124,17 @@ struct Ended {
 }
 
 impl FileStorage {
-    /// Opens a data directory, making it if there is none, and locks it. `wake` is called from another thread whenever
+    /// Opens a data directory, making it if there is none, and locks it. `reservation` is how it sets space aside. `wake` is called from another thread whenever
     /// [`Storage::poll`] has something.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(path: &Path, wake: impl Fn() + Send + Sync + 'static) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, reservation: Reservation, wake: impl Fn() + Send + Sync + 'static) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Directory(path.to_owned(), error);
         make_directory(path).map_err(failed)?;
         let handle = Arc::new(File::open(path).map_err(failed)?);
         let lock = lock(path)?;
-        let directory = Directory { path: path.to_owned(), handle };
+        let directory = Directory { path: path.to_owned(), handle, reservation };
         let wake: Wake = Arc::new(wake);
         let (report, ended) = channel();
         let appender = start("osprey-append", report.clone(), Arc::clone(&wake)).map_err(failed)?;
@@ -278,7 +289,7 @@ impl Job {
         let mut reserved = None;
         let (doing, result) = match (&op, file) {
             (StorageOp::Reserve { segment, bytes }, _) => {
-                let made = reserve(&directory.reserved(*segment), *bytes);
+                let made = reserve(&directory.reserved(*segment), *bytes, directory.reservation);
                 ("reserve space for", made.map(|file| reserved = Some(Arc::new(file))))
             }
             (StorageOp::Start { segment, header }, Some(file)) => ("start", start_segment(&directory, *segment, header, &file)),
@@ -315,12 +326,14 @@ fn make_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a file whose blocks are all allocated and written, so that no later append finds the disk full, and its sync has nothing to change but the
-/// data: a sync of blocks that were only allocated takes half as long again, for the file system has to note that they hold something now.
-fn reserve(path: &Path, bytes: u64) -> io::Result<File> {
+/// Makes a file whose blocks are all allocated, so that no later append finds the disk full.
+fn reserve(path: &Path, bytes: u64, reservation: Reservation) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    let filled = allocate(&file, path, bytes).and_then(|()| fill_with_zeros(&file, bytes));
-    if let Err(error) = filled {
+    let made = allocate(&file, path, bytes).and_then(|()| match reservation {
+        Reservation::Allocated => Ok(()),
+        Reservation::Zeroed => fill_with_zeros(&file, bytes),
+    });
+    if let Err(error) = made {
         // What it did get must not be kept from others.
         let _ = fs::remove_file(path);
         return Err(error);
@@ -333,7 +346,7 @@ fn allocate(file: &File, path: &Path, bytes: u64) -> io::Result<()> {
     match retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
             log::warn!("the file system of {} cannot reserve space: a full disk may end the server", path.display());
-            Ok(())
+            file.set_len(bytes)
         }
         result => result.map_err(io::Error::from),
     }

@@ -14,6 +14,7 @@
 //! - [`power_cut`]: what a power cut leaves of its files.
 //! - [`fuzz`]: what the fuzz targets do, for plain tests too.
 //! - [`memory_log`]: a log in memory without faults, on `alloc` alone.
+//! - [`simulator`]: the whole core under faults, everything decided by a seed.
 #![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
 extern crate alloc;
@@ -27,4 +28,5 @@ pub mod memory_storage;
 pub mod power_cut;
 pub mod program;
 pub mod server_process;
+pub mod simulator;
 pub mod transcript;

@@ -36,7 +36,7 @@ pub(super) fn parse<'a>(parser: &Parser, limits: &Limits, store: &Store, mut inp
         input = input.get(consumed..).unwrap_or_default();
     }
     if parsed.len() > 1 {
-        parsed.iter().for_each(|request| store.touch(request.hash));
+        store.touch::<REQUESTS_MAX>(parsed.iter().map(|request| request.hash));
     }
     parsed
 }

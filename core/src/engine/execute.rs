@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::Engine;
-use super::journal::Reply;
+use super::journal::{Busy, Reply};
 use crate::protocol::command::{Command, Keys, Pairs, Presence, SetExpiry, SetOptions};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::reply;
@@ -48,6 +48,12 @@ pub(super) enum Refusal {
 impl From<OutOfMemory> for Refusal {
     fn from(OutOfMemory: OutOfMemory) -> Self {
         Self::Error(ErrorCode::Oom, Message::OutOfMemory)
+    }
+}
+
+impl From<Busy> for Refusal {
+    fn from(Busy: Busy) -> Self {
+        Self::Wait
     }
 }
 
@@ -140,7 +146,7 @@ impl Engine {
 
     fn get(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed {
         self.counters.get += 1;
-        if let Lookup::Live(record) = self.journal.look(&self.store, reply, hash, key, self.now) {
+        if let Lookup::Live(record) = self.journal.look(&self.store, reply, hash, key, self.now)? {
             reply::value(reply.out, record.value, record.version, record.expiry)?;
             self.counters.hits += 1;
         } else {
@@ -152,13 +158,13 @@ impl Engine {
 
     fn exists(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed {
         self.counters.exists += 1;
-        let there = self.journal.look(&self.store, reply, hash, key, self.now).live().is_some();
+        let there = self.journal.look(&self.store, reply, hash, key, self.now)?.live().is_some();
         Ok(reply::exists(reply.out, there)?)
     }
 
     fn ttl(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed {
         self.counters.ttl += 1;
-        let left = match self.journal.look(&self.store, reply, hash, key, self.now).live() {
+        let left = match self.journal.look(&self.store, reply, hash, key, self.now)?.live() {
             Some(Record { expiry: Some(expiry), .. }) => i64::try_from(expiry.since(self.now)).unwrap_or(i64::MAX),
             Some(_) => -1,
             None => -2,
@@ -172,7 +178,7 @@ impl Engine {
         let limit = self.options.limits.reply_bytes_max;
         let mut bytes = 0_usize;
         for key in keys.iter() {
-            let found = self.journal.look(&self.store, reply, self.store.hash(key), key, self.now);
+            let found = self.journal.look(&self.store, reply, self.store.hash(key), key, self.now)?;
             bytes = bytes.saturating_add(reply::item_bytes_max(key, found.live().map_or(&[], |record| record.value)));
         }
         if bytes > limit && keys.len() > 1 {
@@ -191,7 +197,7 @@ impl Engine {
 
     fn set(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8], value: &[u8], options: &SetOptions) -> Executed {
         self.counters.set += 1;
-        let found = self.journal.look(&self.store, reply, hash, key, self.now);
+        let found = self.journal.look(&self.store, reply, hash, key, self.now)?;
         let live = found.live();
         match options.presence {
             Presence::Absent if live.is_some() => return Err(Refusal::Error(ErrorCode::Exists, Message::Exists)),
@@ -218,7 +224,7 @@ impl Engine {
 
     fn add(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8], delta: i128) -> Executed {
         self.counters.incr += 1;
-        let found = self.journal.look(&self.store, reply, hash, key, self.now);
+        let found = self.journal.look(&self.store, reply, hash, key, self.now)?;
         let (old, expiry) = match found.live() {
             Some(record) => (canonical_integer(record.value).ok_or(NOT_AN_INTEGER)?, record.expiry),
             None => (0, None),
@@ -275,7 +281,7 @@ impl Engine {
 
     fn del(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8], version: Option<Version>) -> Executed {
         self.counters.del += 1;
-        let live = self.journal.look(&self.store, reply, hash, key, self.now).live();
+        let live = self.journal.look(&self.store, reply, hash, key, self.now)?.live();
         check_version(version, live.as_ref())?;
         let Some(version) = live.map(|record| record.version) else { return Ok(reply::deleted(reply.out, false)?) };
         self.remove(reply, hash, key, version)?;
@@ -284,7 +290,7 @@ impl Engine {
 
     fn expire(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8], ms: i64, version: Option<Version>) -> Executed {
         self.counters.expire += 1;
-        let live = self.journal.look(&self.store, reply, hash, key, self.now).live();
+        let live = self.journal.look(&self.store, reply, hash, key, self.now)?.live();
         check_version(version, live.as_ref())?;
         let Some(version) = live.map(|record| record.version) else { return Ok(reply::not_found(reply.out)?) };
         match u64::try_from(ms) {
@@ -299,7 +305,7 @@ impl Engine {
 
     fn persist(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed {
         self.counters.persist += 1;
-        match self.journal.look(&self.store, reply, hash, key, self.now).live() {
+        match self.journal.look(&self.store, reply, hash, key, self.now)?.live() {
             Some(Record { version, expiry: Some(_), .. }) => self.set_expiry(reply, hash, key, version, None)?,
             Some(_) => {}
             None => return Ok(reply::not_found(reply.out)?),
@@ -322,7 +328,7 @@ impl Engine {
             // With the widest version, so that there is room in any case.
             let record = Record { kind: Kind::Set, version: Version(u64::MAX), expiry: None, key, value };
             let hash = self.store.hash(key);
-            let found = self.journal.look(&self.store, reply, hash, key, self.now);
+            let found = self.journal.look(&self.store, reply, hash, key, self.now)?;
             bytes = bytes.saturating_add(record.encoded_len());
             growth = growth.saturating_add(found.growth(&record));
         }
@@ -375,7 +381,7 @@ impl Engine {
         self.counters.scan += 1;
         if self.store.next_expiry().is_some_and(|due| due <= self.now) {
             // Keys that have expired may be left out: were the time forgotten in a crash, they would be back.
-            let _ = self.journal.log.secure_time(self.now);
+            self.journal.show_time(reply, self.now)?;
         }
         // A list shows what is there and what isn't: it depends on every write so far.
         reply.gate(&self.journal.log, self.journal.log.last_lsn());

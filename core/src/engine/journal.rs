@@ -7,7 +7,7 @@ use super::recent::RecentWrites;
 use crate::record::Record;
 use crate::store::{Hash, Lookup, Store};
 use crate::units::{Lsn, Millis};
-use crate::wal::writer::LogWriter;
+use crate::wal::writer::{LogWriter, NoRoom};
 
 /// Where a command's reply goes.
 #[derive(Debug)]
@@ -30,6 +30,10 @@ impl Reply<'_> {
     }
 }
 
+/// The log has no room before storage has ended something.
+#[derive(Debug)]
+pub(super) struct Busy;
+
 #[derive(Debug)]
 pub(super) struct Journal {
     pub(super) log: LogWriter,
@@ -38,17 +42,38 @@ pub(super) struct Journal {
 
 impl Journal {
     /// What is known of a key; the reply waits for whatever that depends on.
+    ///
+    /// # Errors
+    /// That the key has expired can't be made certain before storage has ended something.
     #[inline]
-    pub(super) fn look<'s>(&mut self, store: &'s Store, reply: &mut Reply<'_>, hash: Hash, key: &[u8], now: Millis) -> Lookup<'s> {
+    pub(super) fn look<'s>(
+        &mut self,
+        store: &'s Store,
+        reply: &mut Reply<'_>,
+        hash: Hash,
+        key: &[u8],
+        now: Millis,
+    ) -> Result<Lookup<'s>, Busy> {
         reply.gate(&self.log, self.recent.last_write(hash));
         let found = store.lookup(hash, key, now);
         if let Lookup::Expired(Record { expiry: Some(expiry), .. }) = found {
-            // Were the time forgotten in a crash, the key would be back after its end was seen.
-            if let Some(lsn) = self.log.secure_time(expiry) {
-                reply.gate(&self.log, lsn);
-            }
+            self.show_time(reply, expiry)?;
         }
-        found
+        Ok(found)
+    }
+
+    /// The reply shows that this time has come, and waits until that is certain: were it forgotten in a crash, a key would be back after its end
+    /// was seen. With a full disk there is no certainty to be had, and reading goes on without.
+    ///
+    /// # Errors
+    /// There is no room in the log before storage has ended something.
+    pub(super) fn show_time(&mut self, reply: &mut Reply<'_>, time: Millis) -> Result<(), Busy> {
+        match self.log.secure_time(time) {
+            Ok(Some(lsn)) => reply.gate(&self.log, lsn),
+            Ok(None) | Err(NoRoom::ReadOnly | NoRoom::OutOfMemory) => {}
+            Err(NoRoom::Busy) => return Err(Busy),
+        }
+        Ok(())
     }
 
     /// Logs a record, for which there is room. The reply waits for it, and so will every one that shows the key.

@@ -9,7 +9,7 @@ use memchr::memchr;
 
 use super::command::{Command, Keys, Pairs, Presence, SetExpiry, SetOptions};
 use super::error::{Excerpt, RequestError};
-use super::line::{Words, is_key_byte, without_cr};
+use super::line::{Words, is_key, without_cr};
 use super::number::{signed, unsigned};
 use crate::units::{Millis, Version};
 
@@ -296,7 +296,7 @@ fn check_key<'a>(limits: &Limits, key: &'a [u8]) -> Parsed<&'a [u8]> {
     if key.len() > limits.key_bytes_max {
         return Err(RequestError::KeyTooLong { bytes: key.len(), limit: limits.key_bytes_max });
     }
-    if key.iter().all(|&byte| is_key_byte(byte)) { Ok(key) } else { Err(RequestError::BadKey) }
+    if is_key(key) { Ok(key) } else { Err(RequestError::BadKey) }
 }
 
 #[inline]

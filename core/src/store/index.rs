@@ -8,7 +8,6 @@
 //! Knows nothing of versions, expiry or the log.
 
 use alloc::vec::Vec;
-use core::hint::black_box;
 
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
@@ -88,13 +87,10 @@ impl Index {
         self.tables.get(self.table_of(hash))?.slots.find(hash.0, |entry| entry.has_key(key))
     }
 
-    /// Loads what [`Index::find`] will look at: the table's tags, the likely slot and the beginning and the end of its entry.
+    /// The entry that a key of this hash most likely has.
     #[inline]
-    pub(super) fn touch(&self, hash: Hash) {
-        if let Some(table) = self.tables.get(self.table_of(hash)) {
-            let likely = table.slots.find(hash.0, |_| true);
-            black_box(likely.and_then(|entry| Some((entry.bytes().first()?, entry.bytes().last()?))).map(|(&first, &last)| first ^ last));
-        }
+    pub(super) fn likely(&self, hash: Hash) -> Option<&Entry> {
+        self.tables.get(self.table_of(hash))?.slots.find(hash.0, |_| true)
     }
 
     /// Where a key's entry is, until something is added or removed.

@@ -161,10 +161,12 @@ impl Store {
         }
     }
 
-    /// Asks memory for what a lookup of this key will need. Changes nothing.
+    /// Asks memory for what lookups of these keys will need, of `N` at most. Changes nothing.
     #[inline]
-    pub fn touch(&self, hash: Hash) {
-        self.index.touch(hash);
+    pub fn touch<const N: usize>(&self, hashes: impl Iterator<Item = Hash>) {
+        // First all tags, then all entries: in each of the loops no load waits for another's, so that they are under way together.
+        let likely: heapless::Vec<&Entry, N> = hashes.filter_map(|hash| self.index.likely(hash)).take(N).collect();
+        likely.iter().for_each(|entry| entry.touch());
     }
 
     /// The version that the next value of a key gets; `None` when the 64-bit range is used up.

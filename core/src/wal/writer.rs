@@ -397,28 +397,31 @@ impl LogWriter {
     }
 
     /// The LSN whose durability makes it certain that time `upto` is never forgotten; logs a mark for it if no frame that
-    /// carries the time is on its way yet. `None`: it is certain already, or there is no room (then it stays uncertain).
-    pub fn secure_time(&mut self, upto: Millis) -> Option<Lsn> {
+    /// carries the time is on its way yet. `None`: it is certain already.
+    ///
+    /// # Errors
+    /// There is no room for a mark, and the time stays uncertain: with [`NoRoom::Busy`] for now.
+    pub fn secure_time(&mut self, upto: Millis) -> Result<Option<Lsn>, NoRoom> {
         if upto <= self.secured().time {
-            return None;
+            return Ok(None);
         }
         if self.pending_records > 0 {
-            return Some(self.last_lsn);
+            return Ok(Some(self.last_lsn));
         }
         match self.appending {
-            Some(Appending::Frame { last, .. }) if upto <= last.time => return Some(last.lsn),
+            Some(Appending::Frame { last, .. }) if upto <= last.time => return Ok(Some(last.lsn)),
             _ => {}
         }
-        self.mark()
+        self.mark().map(Some)
     }
 
-    fn mark(&mut self) -> Option<Lsn> {
+    fn mark(&mut self) -> Result<Lsn, NoRoom> {
         let mark = Record { kind: crate::record::Kind::Mark, version: Version::NONE, expiry: None, key: &[], value: &[] };
-        self.make_room(1, mark.encoded_len()).ok()?;
+        self.make_room(1, mark.encoded_len())?;
         let last_data = self.last_data;
         let lsn = self.log(&mark);
         self.last_data = last_data;
-        Some(lsn)
+        Ok(lsn)
     }
 
     /// Looks at the clock: whether a sync, another attempt at a reservation, or a mark is due. Returns when to look again.

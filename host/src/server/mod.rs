@@ -28,7 +28,7 @@ use smol::LocalExecutor;
 
 use crate::clock::SystemClock;
 use crate::descriptor_limit;
-use crate::storage::{FileStorage, OpenError};
+use crate::storage::{FileStorage, OpenError, Reservation};
 pub use dataplane::Timeouts;
 use dataplane::{DataPlane, Failure};
 
@@ -155,7 +155,11 @@ impl Server {
         let wake = move || {
             let _ = waker.notify();
         };
-        let mut storage = FileStorage::open(&settings.data_dir, wake).map_err(ServerError::DataDir)?;
+        let reservation = match settings.sync_policy {
+            SyncPolicy::Os | SyncPolicy::Batch { .. } => Reservation::Allocated,
+            SyncPolicy::Always => Reservation::Zeroed,
+        };
+        let mut storage = FileStorage::open(&settings.data_dir, reservation, wake).map_err(ServerError::DataDir)?;
         let options = Options {
             limits: settings.limits,
             sync_policy: settings.sync_policy,

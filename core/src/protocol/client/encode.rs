@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::protocol::command::{Presence, SetExpiry, SetOptions};
-use crate::protocol::line::is_key_byte;
+use crate::protocol::line::is_key;
 use crate::record::KEY_BYTES_MAX;
 use crate::units::Version;
 
@@ -177,9 +177,7 @@ impl Line<'_> {
     /// A space and the key.
     #[inline]
     fn key(&mut self, key: &[u8]) -> Result<&mut Self, EncodeError> {
-        // Looks at all of the key, whatever it finds: so the compiler can take many bytes at once.
-        let valid = key.iter().fold(true, |valid, &byte| valid & is_key_byte(byte));
-        if key.is_empty() || key.len() > KEY_BYTES_MAX || !valid {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX || !is_key(key) {
             return Err(EncodeError::Key);
         }
         self.bytes(b" ")?.bytes(key)
