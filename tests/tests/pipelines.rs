@@ -45,7 +45,8 @@ impl Server {
         }
     }
 
-    /// A connection over which `parts` arrive. Storage works only when it is waited for, and replies are sent only when there are too many.
+    /// A connection over which `parts` arrive. Between them storage does all that it can, else only what is waited for; replies are sent only
+    /// when there are too many.
     fn connection<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
         let (mut session, mut input, mut out, mut replies) = (Session::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut wanted, mut closed) = (1, false);
@@ -75,6 +76,7 @@ impl Server {
                     }
                 }
             }
+            self.drive_storage();
         }
         replies.append(&mut out);
         // Of a connection that is closed nobody reads the rest.
@@ -141,7 +143,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         40 => whole.prop_map(bytes),
         // Large ones fill frames and segments, and replies.
-        4 => (1..2000_usize).prop_map(|len| [format!("SET c {len}\r\n").into_bytes(), vec![b'v'; len], b"\r\n".to_vec()].concat()),
+        20 => (1000..2000_usize).prop_map(|len| [format!("SET c {len}\r\n").into_bytes(), vec![b'v'; len], b"\r\n".to_vec()].concat()),
         4 => Just(bytes("GET c\r\n")),
         8 => refused.prop_map(bytes),
         1 => last.prop_map(bytes),
