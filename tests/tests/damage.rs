@@ -264,7 +264,7 @@ fn a_torn_tail() {
 }
 
 #[test]
-#[ignore = "takes half a minute"]
+#[ignore = "takes a minute"]
 fn every_bit_of_every_zero() {
     for (policy, end, power_lost, ..) in CLOSED.into_iter().chain(IDLE).chain(BUSY).chain(TORN) {
         println!("{policy:?}, {end:?}: {:?}", directory(policy, end, power_lost).flip_everywhere(true));
