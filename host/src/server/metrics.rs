@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,7 +133,7 @@ async fn answer(mut socket: Async<std::net::TcpStream>, control: &Control) -> io
         response.push_str(&body);
     }
     socket.write_all(response.as_bytes()).await?;
-    socket.close().await?;
+    socket.get_ref().shutdown(Shutdown::Write)?;
     // What is closed with something unread is reset, and the answer may be lost with it.
     let mut rest = [0; 1024];
     while socket.read(&mut rest).await? > 0 {}
