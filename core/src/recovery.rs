@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::checksum::Checksum;
+use crate::museum::planted;
 use crate::record::{Kind, OutOfMemory};
 use crate::storage::{LogFiles, SegmentNumber, StorageError};
 use crate::store::Store;
@@ -199,7 +200,7 @@ impl<F: LogFiles> Log<'_, F> {
             let before = tail.next_lsn;
             let reader = self.replay_segment(&header, length, &mut tail)?;
             self.report.bytes += reader.end();
-            next_segment = if tail.next_lsn == before { header.number } else { header.number.next() };
+            next_segment = if tail.next_lsn == before || planted("segment_reused") { header.number } else { header.number.next() };
             let continued = self.segments.get(at + 1).map(|next| (next.header.first_lsn, next.header.chain));
             self.report.sealed = reader.sealed() && continued.is_none();
             if continued == Some((tail.next_lsn, tail.chain)) || self.report.sealed {
@@ -210,7 +211,8 @@ impl<F: LogFiles> Log<'_, F> {
             break;
         }
         self.cut(keep)?;
-        if let Some(replaced) = self.segments.last().filter(|last| last.header.number == next_segment) {
+        let replaced = self.segments.last().filter(|last| last.header.number == next_segment);
+        if let Some(replaced) = replaced.filter(|_| !planted("chain_of_replaced_segment")) {
             tail.chain = replaced.header.chain;
         }
         Ok(Recovered {
@@ -241,8 +243,10 @@ impl<F: LogFiles> Log<'_, F> {
                 return Err(malformed);
             }
             self.report.records += u64::from(records);
+            if !planted("version_restart") {
+                self.store.raise_floor(frame.floor);
+            }
             self.time = self.time.max(frame.time);
-            self.store.raise_floor(frame.floor);
         }
     }
 
@@ -277,7 +281,11 @@ impl<F: LogFiles> Log<'_, F> {
         let other_epoch = later.iter().any(|segment| segment.header.epoch != header.epoch);
         // A crash tears a segment before its SEAL, never between a SEAL and the segment that continues it.
         let sealed = reader.sealed() && !later.is_empty();
-        if claimed >= tail.next_lsn || other_epoch || sealed {
+        let promised = claimed >= tail.next_lsn && !planted("damage_cut_as_torn");
+        if promised || other_epoch || sealed {
+            if planted("cut_before_refused") {
+                let _ = self.files.truncate(header_number, end);
+            }
             let last_lsn = claimed.max(tail.next_lsn);
             return Err(RecoveryError::Corrupt { segment: header.number, offset: end, first_lsn: tail.next_lsn, last_lsn });
         }
@@ -285,7 +293,7 @@ impl<F: LogFiles> Log<'_, F> {
         if bytes > 0 || segments_removed > 0 {
             self.report.torn = Some(TornTail { segment: header_number, offset: end, bytes, segments_removed });
         }
-        if self.segments.get(at).is_some_and(|segment| segment.length > end) {
+        if self.segments.get(at).is_some_and(|segment| segment.length > end) && !planted("torn_tail_left") {
             self.cut_at = Some((header_number, end));
         }
         Ok(())
@@ -295,7 +303,8 @@ impl<F: LogFiles> Log<'_, F> {
     /// then cuts the torn segment, and makes all that the last run may have left unsynced durable.
     fn cut(&mut self, keep: usize) -> Result<(), RecoveryError> {
         while self.segments.len() > keep {
-            let Some(last) = self.segments.pop() else { break };
+            let last = if planted("removed_from_the_front") { Some(self.segments.remove(keep)) } else { self.segments.pop() };
+            let Some(last) = last else { break };
             let number = last.header.number;
             self.files.remove(number).map_err(|error| RecoveryError::Storage(Some(number), error))?;
         }
@@ -304,7 +313,7 @@ impl<F: LogFiles> Log<'_, F> {
             self.files.truncate(number, length).map_err(|error| RecoveryError::Storage(Some(number), error))?;
         }
         let epoch = self.segments.last().map_or(0, |last| last.header.epoch);
-        for segment in self.segments.iter().filter(|segment| segment.header.epoch == epoch) {
+        for segment in self.segments.iter().filter(|segment| segment.header.epoch == epoch && !planted("recovered_unsynced")) {
             let number = segment.header.number;
             self.files.sync(number).map_err(|error| RecoveryError::Storage(Some(number), error))?;
         }

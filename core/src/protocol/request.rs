@@ -11,6 +11,7 @@ use super::command::{Command, Keys, Pairs, Presence, SetExpiry, SetOptions};
 use super::error::{Excerpt, RequestError};
 use super::line::{Words, is_key, without_cr};
 use super::number::{signed, unsigned};
+use crate::museum::planted;
 use crate::units::{Millis, Version};
 
 /// Bounds of a request. Whatever is over one is answered with `ERR TOOLARGE`.
@@ -169,9 +170,11 @@ impl Parser {
         };
         match line_end(behind) {
             LineEnd::Here(bytes) => Step::Request { command: command(payload), consumed: end + bytes },
+            // A lone CR at the end of what has arrived.
+            LineEnd::Perhaps(2) if planted("split_line_end") => Step::Request { command: command(payload), consumed: end + 1 },
             LineEnd::Perhaps(bytes) => Step::Incomplete { at_least: end + bytes },
             LineEnd::Not => {
-                self.skip = Skip::Line;
+                self.skip = if planted("out_of_step") { Skip::Nothing } else { Skip::Line };
                 Step::Reject { error: RequestError::PayloadEnd, consumed: end, close: false }
             }
         }
