@@ -194,6 +194,8 @@ impl<F: LogFiles> Log<'_, F> {
         let mut tail = Tail { next_lsn: Lsn(1), chain: 0 };
         let mut next_segment = SegmentNumber(1);
         let mut keep = self.segments.len();
+        // The last frame's checksum before the segment that was read last.
+        let mut follows = 0;
         for at in 0..self.segments.len() {
             let Some(&Segment { header, length }) = self.segments.get(at) else { break };
             // A segment without a record is replaced, so that starting a server often doesn't fill the directory.
@@ -201,19 +203,27 @@ impl<F: LogFiles> Log<'_, F> {
             let reader = self.replay_segment(&header, length, &mut tail)?;
             self.report.bytes += reader.end();
             next_segment = if tail.next_lsn == before || planted("segment_reused") { header.number } else { header.number.next() };
-            let continued = self.segments.get(at + 1).map(|next| (next.header.first_lsn, next.header.chain));
-            self.report.sealed = reader.sealed() && continued.is_none();
-            if continued == Some((tail.next_lsn, tail.chain)) || self.report.sealed {
+            let next = self.segments.get(at + 1).map(|next| next.header);
+            self.report.sealed = reader.sealed() && next.is_none();
+            if self.report.sealed {
                 continue;
+            }
+            if let Some(next) = next.filter(|next| next.first_lsn == tail.next_lsn) {
+                // A SEAL holds no record: where it alone is missing, nothing is, and the next segment's header names its checksum.
+                let only_unsealed = !reader.sealed() && next.epoch == header.epoch && !planted("lost_seal_refused");
+                if next.chain == tail.chain || only_unsealed {
+                    follows = tail.chain;
+                    tail.chain = next.chain;
+                    continue;
+                }
             }
             self.judge_tail(at, reader, tail)?;
             keep = at + 1;
             break;
         }
         self.cut(keep)?;
-        let replaced = self.segments.last().filter(|last| last.header.number == next_segment);
-        if let Some(replaced) = replaced.filter(|_| !planted("chain_of_replaced_segment")) {
-            tail.chain = replaced.header.chain;
+        if self.segments.last().is_some_and(|last| last.header.number == next_segment) && !planted("chain_of_replaced_segment") {
+            tail.chain = follows;
         }
         Ok(Recovered {
             position: LogPosition { next_segment, last_lsn: Lsn(tail.next_lsn.0 - 1), chain: tail.chain, time: self.time },

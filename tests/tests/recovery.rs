@@ -251,6 +251,26 @@ fn damage_in_an_earlier_segment_is_refused() {
     }
 }
 
+/// A SEAL holds nothing: where it alone is damaged, everything behind it, which was acknowledged, is still there.
+#[test]
+fn a_damaged_seal_costs_nothing() {
+    for policy in POLICIES {
+        for writes in (30..150).step_by(7) {
+            let (machine, history) = logged(policy, writes, 9);
+            let (state, _) = history.last().expect("the last state");
+            let disk = machine.kill();
+            let segments: Vec<_> = disk.segments().map(|(number, bytes)| (number, bytes.len())).collect();
+            for &(sealed, length) in segments.split_last().map(|(_, sealed)| sealed).unwrap_or_default() {
+                for damaged in [disk.flipped(sealed, length - 20, 1), disk.cut(sealed, length - 1), disk.cut(sealed, length - 64)] {
+                    let (recovered, report) = recover(policy, &damaged).expect("no record is missing");
+                    assert_eq!(&recovered.state(), state, "{policy:?}, {writes} writes, {sealed}");
+                    assert_eq!(report.torn, None);
+                }
+            }
+        }
+    }
+}
+
 /// A log is one chain: what is right in itself is not accepted in another place, or in another log.
 #[test]
 fn frames_are_accepted_in_their_place_only() {

@@ -313,7 +313,10 @@ impl Engine {
                                 (Ok(()), used)
                             }
                             // The parser stays before it.
-                            Err(Refusal::Wait) => break 'serving Next::Storage,
+                            Err(Refusal::Wait) => {
+                                self.counters.take_back(&command);
+                                break 'serving Next::Storage;
+                            }
                             Err(Refusal::Error(code, message)) => {
                                 out.truncate(replied);
                                 self.counters.errors += 1;

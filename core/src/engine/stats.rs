@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::Engine;
+use crate::protocol::command::Command;
 use crate::protocol::reply;
 use crate::record::OutOfMemory;
 
@@ -25,6 +26,30 @@ pub(super) struct Counters {
     pub(super) errors: u64,
     pub(super) hits: u64,
     pub(super) misses: u64,
+}
+
+impl Counters {
+    /// The command was counted and has to be executed again later.
+    #[cold]
+    pub(super) fn take_back(&mut self, command: &Command<'_>) {
+        let counter = match command {
+            Command::Ping => &mut self.ping,
+            Command::Get { .. } => &mut self.get,
+            Command::Set { .. } => &mut self.set,
+            Command::Del { .. } => &mut self.del,
+            Command::Exists { .. } => &mut self.exists,
+            Command::Expire { .. } => &mut self.expire,
+            Command::Persist { .. } => &mut self.persist,
+            Command::Ttl { .. } => &mut self.ttl,
+            Command::Add { .. } => &mut self.incr,
+            Command::Mget { .. } => &mut self.mget,
+            Command::Mset { .. } => &mut self.mset,
+            Command::Scan { .. } => &mut self.scan,
+            Command::Stats => &mut self.stats,
+            Command::Quit => return,
+        };
+        *counter = counter.saturating_sub(1);
+    }
 }
 
 /// What only the host can know; it sets the fields when they change.

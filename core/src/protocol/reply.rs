@@ -137,9 +137,9 @@ pub fn stat_number(out: &mut Vec<u8>, name: &str, number: u64) -> Written {
     put(out, b"\r\n")
 }
 
-/// `name=text`
+/// `name=text`; a control character in the text becomes `?`.
 pub fn stat_text(out: &mut Vec<u8>, name: &str, text: impl fmt::Display) -> Written {
-    write(out, format_args!("{name}={text}\r\n"))
+    text_line(out, format_args!("{name}={text}"))
 }
 
 /// `END`
@@ -152,17 +152,21 @@ pub fn bye(out: &mut Vec<u8>) -> Written {
     put(out, b"BYE\r\n")
 }
 
-/// `ERR <CODE> <message>`
+/// `ERR <CODE> <message>`; a control character in the message becomes `?`.
 pub fn error(out: &mut Vec<u8>, code: ErrorCode, message: impl fmt::Display) -> Written {
-    write(out, format_args!("ERR {code} {message}\r\n"))
+    text_line(out, format_args!("ERR {code} {message}"))
 }
 
-fn write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) -> Written {
-    struct Out<'a>(&'a mut Vec<u8>);
-    impl fmt::Write for Out<'_> {
+/// Whatever the text is, it can't end its line: what it would smuggle in would pass for the next reply.
+fn text_line(out: &mut Vec<u8>, text: fmt::Arguments<'_>) -> Written {
+    struct Printable<'a>(&'a mut Vec<u8>);
+    impl fmt::Write for Printable<'_> {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            put(self.0, text.as_bytes()).map_err(|OutOfMemory| fmt::Error)
+            self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+            self.0.extend(text.bytes().map(|byte| if byte.is_ascii_control() { b'?' } else { byte }));
+            Ok(())
         }
     }
-    fmt::Write::write_fmt(&mut Out(out), text).map_err(|fmt::Error| OutOfMemory)
+    fmt::Write::write_fmt(&mut Printable(out), text).map_err(|fmt::Error| OutOfMemory)?;
+    put(out, b"\r\n")
 }

@@ -230,9 +230,13 @@ fn check_answer(answer: &Answer) {
     }
 }
 
+/// An expiry that the protocol can express.
+fn time(expiry: &Option<u64>) -> Option<Millis> {
+    expiry.map(|ms| Millis(ms).min(Millis::MAX))
+}
+
 impl Answer {
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), OutOfMemory> {
-        let time = |expiry: &Option<u64>| expiry.map(Millis);
         match self {
             Self::Pong => reply::pong(out),
             Self::Ok => reply::ok(out),
@@ -256,7 +260,7 @@ impl Answer {
 
     /// What the client asked for, and what it must read (`None`: a text).
     fn expected(&self) -> (Expect, Option<Reply<'_>>) {
-        let found = |value, &version, expiry: &Option<u64>| Found { value, version: Version(version), expiry: expiry.map(Millis) };
+        let found = |value, &version, expiry: &Option<u64>| Found { value, version: Version(version), expiry: time(expiry) };
         let (expect, reply) = match self {
             Self::Pong => (Expect::Pong, Reply::Pong),
             Self::Ok => (Expect::Changed, Reply::Changed),
