@@ -99,6 +99,8 @@ impl LogFiles for Disk {
         self.fuse.change(Step::Sync)?;
         self.files[file].begin_sync();
         self.files[file].end_sync();
+        self.fuse.change(Step::Sync)?;
+        self.sync_names();
         Ok(())
     }
 }
