@@ -170,8 +170,6 @@ impl Parser {
         };
         match line_end(behind) {
             LineEnd::Here(bytes) => Step::Request { command: command(payload), consumed: end + bytes },
-            // A lone CR at the end of what has arrived.
-            LineEnd::Perhaps(2) if planted("split_line_end") => Step::Request { command: command(payload), consumed: end + 1 },
             LineEnd::Perhaps(bytes) => Step::Incomplete { at_least: end + bytes },
             LineEnd::Not => {
                 self.skip = if planted("out_of_step") { Skip::Nothing } else { Skip::Line };

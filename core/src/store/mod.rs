@@ -175,6 +175,7 @@ impl Store {
     pub fn next_version(&self, found: &Lookup<'_>) -> Option<Version> {
         match found {
             Lookup::Live(record) => record.version.next(),
+            Lookup::Expired(record) if planted("version_below_floor") => record.version.next(),
             Lookup::Expired(record) => self.floor.max(record.version).next(),
             Lookup::Absent => self.floor.next(),
         }

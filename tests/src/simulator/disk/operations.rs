@@ -164,8 +164,11 @@ impl Disk {
                     return Err(StorageError::NoSpace);
                 }
                 self.strike(|fault| fault == Fault::Reserve)?;
-                let recycled = self.files.first().filter(|_| planted("recycled_segment")).cloned();
-                self.files.push(recycled.unwrap_or_else(|| File::reserved(place(*bytes))));
+                let mut file = File::reserved(place(*bytes));
+                if let Some(old) = self.files.first().filter(|old| planted("recycled_segment") && old.data().len() <= place(*bytes)) {
+                    file.data_mut()[..old.data().len()].copy_from_slice(old.data());
+                }
+                self.files.push(file);
                 self.reserved = Some((segment.0, self.files.len() - 1));
                 Ok(true)
             }
