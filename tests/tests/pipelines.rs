@@ -1,5 +1,6 @@
 //! A pipeline is answered as its requests would be one at a time (invariant 1), though they are parsed ahead: whatever is refused, waits
 //! for storage, for room in the replies or for its turn, and wherever the connection ends.
+#![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
 use osprey_core::engine::{Engine, Limits, Next, Options, Session};
 use osprey_core::storage::StorageDone;

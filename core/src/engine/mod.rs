@@ -230,6 +230,12 @@ impl Engine {
         &self.store
     }
 
+    /// What a reply promises.
+    #[must_use]
+    pub fn sync_policy(&self) -> SyncPolicy {
+        self.options.sync_policy
+    }
+
     /// The latest time that the engine has acted on; it never goes back, also over a restart.
     #[must_use]
     pub fn now(&self) -> Millis {

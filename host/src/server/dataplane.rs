@@ -14,7 +14,7 @@ use osprey_core::clock::Clock as _;
 use osprey_core::engine::{Engine, Next, Served};
 use osprey_core::storage::Storage as _;
 use osprey_core::units::{Lsn, Millis};
-use osprey_core::wal::writer::Poisoned;
+use osprey_core::wal::writer::{Poisoned, SyncPolicy};
 use polling::{Event, Events, Poller};
 use slab::Slab;
 use smol::future::{self, FutureExt as _};
@@ -42,6 +42,9 @@ const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
 /// After this many turns without a pause the executor's other tasks get their turn.
 const TURNS_PER_YIELD: usize = 64;
+
+/// Where replies wait for a sync, one begins when nothing more is ready to join it, or after this many turns.
+const GATHERING_TURNS_MAX: usize = 8;
 
 /// How long things may take; 0: as long as they like.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +91,8 @@ pub(super) struct DataPlane {
     accept_again_at: Option<Instant>,
     housekeeping_at: Instant,
     tick_at: Option<Millis>,
+    /// So many turns in a row have left what was logged to the next.
+    gathering_turns: usize,
 }
 
 impl DataPlane {
@@ -126,6 +131,7 @@ impl DataPlane {
             accept_again_at: None,
             housekeeping_at: started,
             tick_at: Some(Millis(0)),
+            gathering_turns: 0,
         })
     }
 
@@ -134,7 +140,7 @@ impl DataPlane {
         let mut events = Events::new();
         // A reservation that fails leaves the engine read-only, but serving: then there is nothing to wait for.
         while self.engine.starting() {
-            self.drive_storage()?;
+            self.drive_storage(true)?;
             if self.engine.starting() {
                 events.clear();
                 self.poller.wait(&mut events, Some(Duration::from_millis(20)))?;
@@ -200,8 +206,9 @@ impl DataPlane {
         if self.tick_at.is_none_or(|due| due <= now) || self.engine_has_work() {
             self.tick_at = self.engine.tick(now);
         }
+        let begins = self.may_begin(events);
         // What ends may set a deadline, or be due for a sync at once.
-        while self.drive_storage()? {
+        while self.drive_storage(begins)? {
             self.tick_at = self.engine.tick(now);
         }
         self.flush();
@@ -218,6 +225,13 @@ impl DataPlane {
             );
         }
         Ok(!self.ready.is_empty())
+    }
+
+    /// Whether what was logged goes to storage in this turn. A sync costs as much as some ten requests, however many it is for.
+    fn may_begin(&mut self, events: &Events) -> bool {
+        let gathers = self.engine.sync_policy() == SyncPolicy::Always && !events.is_empty() && self.gathering_turns < GATHERING_TURNS_MAX;
+        self.gathering_turns = if gathers { self.gathering_turns + 1 } else { 0 };
+        !gathers
     }
 
     fn engine_has_work(&self) -> bool {
@@ -383,11 +397,12 @@ impl DataPlane {
         consumed
     }
 
-    /// Hands storage what it can do, takes back what it has done. Returns whether anything has ended.
-    fn drive_storage(&mut self) -> Result<bool, Failure> {
+    /// Hands storage what it can do if that `begins` now, takes back what it has done. Returns whether anything has ended.
+    fn drive_storage(&mut self, begins: bool) -> Result<bool, Failure> {
         let mut ended = false;
         loop {
-            let done = match self.engine.poll_storage() {
+            let op = if begins { self.engine.poll_storage() } else { None };
+            let done = match op {
                 Some(op) => self.storage.submit(op),
                 None => match self.storage.poll() {
                     Some(done) => Some(done),
@@ -526,7 +541,7 @@ impl DataPlane {
         }
         self.engine.close();
         while !self.engine.closed() {
-            self.drive_storage()?;
+            self.drive_storage(true)?;
             if !self.engine.closed() {
                 events.clear();
                 poller.wait(events, Some(Duration::from_millis(20)))?;
