@@ -210,7 +210,7 @@ impl<F: LogFiles> Log<'_, F> {
             }
             if let Some(next) = next.filter(|next| next.first_lsn == tail.next_lsn) {
                 // A SEAL holds no record: where it alone is missing, nothing is, and the next segment's header names its checksum.
-                let only_unsealed = !reader.sealed() && next.epoch == header.epoch && !planted("lost_seal_refused");
+                let only_unsealed = !reader.sealed() && next.epoch == header.epoch;
                 if next.chain == tail.chain || only_unsealed {
                     follows = tail.chain;
                     tail.chain = next.chain;
@@ -313,8 +313,7 @@ impl<F: LogFiles> Log<'_, F> {
     /// then cuts the torn segment, and makes all that the last run may have left unsynced durable.
     fn cut(&mut self, keep: usize) -> Result<(), RecoveryError> {
         while self.segments.len() > keep {
-            let last = if planted("removed_from_the_front") { Some(self.segments.remove(keep)) } else { self.segments.pop() };
-            let Some(last) = last else { break };
+            let Some(last) = self.segments.pop() else { break };
             let number = last.header.number;
             self.files.remove(number).map_err(|error| RecoveryError::Storage(Some(number), error))?;
         }

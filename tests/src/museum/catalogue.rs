@@ -11,6 +11,8 @@ pub struct Exhibit {
     pub story: &'static str,
     /// Within so many seeds it must be found.
     pub budget: u64,
+    /// Where seeds find it too seldom: the saved tape that must.
+    pub tape: Option<&'static str>,
     /// Of a broken check: the bug that it finds as long as it is whole. With both planted that bug must get away, or
     /// be found by another check.
     pub witness: Option<&'static str>,
@@ -19,12 +21,17 @@ pub struct Exhibit {
 }
 
 const fn bug(name: &'static str, place: &'static str, budget: u64, story: &'static str) -> Exhibit {
-    Exhibit { name, place, story, budget, witness: None, fast: false }
+    Exhibit { name, place, story, budget, tape: None, witness: None, fast: false }
+}
+
+/// A bug that takes too much coming together for seeds.
+const fn tape(name: &'static str, place: &'static str, tape: &'static str, story: &'static str) -> Exhibit {
+    Exhibit { name, place, story, budget: 0, tape: Some(tape), witness: None, fast: false }
 }
 
 /// A check that is broken.
 const fn check(name: &'static str, place: &'static str, witness: &'static str, budget: u64, story: &'static str) -> Exhibit {
-    Exhibit { name, place, story, budget, witness: Some(witness), fast: false }
+    Exhibit { name, place, story, budget, tape: None, witness: Some(witness), fast: false }
 }
 
 impl Exhibit {
@@ -71,10 +78,8 @@ pub const EXHIBITS: &[Exhibit] = &[
     bug("cut_before_refused", RECOVERY, 1000, "recovery cuts before it has judged"),
     bug("torn_tail_left", RECOVERY, 1000, "a torn tail stays, and the log goes on behind it (fjall #308, LevelDB)"),
     bug("recovered_unsynced", RECOVERY, 1000, "a new run builds on what it has read, and that was never synced"),
-    bug("removed_from_the_front", RECOVERY, 20_000, "of several torn segments the first is removed first: a crash meanwhile leaves a gap"),
     bug("segment_reused", RECOVERY, 100, "a new run begins in the last run's segment"),
     bug("chain_of_replaced_segment", RECOVERY, 1000, "an empty segment is replaced by one that continues the wrong frame"),
-    bug("lost_seal_refused", RECOVERY, 20_000, "a segment whose SEAL alone is missing is taken for damaged (our own)"),
     bug("version_restart", RECOVERY, 1000, "the version floor is not kept over a restart"),
     bug("deleted_key_back", STORE, 100, "a deletion is not replayed"),
     bug("floor_below_expired", STORE, 100, "the version floor is not raised by a key that expires"),
@@ -99,11 +104,11 @@ pub const EXHIBITS: &[Exhibit] = &[
     bug("directory_unsynced", HOST, 1000, "a new segment's name is not durable (LevelDB and others: Pillai et al., OSDI 2014)").fast(),
     bug("header_unsynced", HOST, 5000, "a segment is renamed before its header is synced (ext4, 2009)"),
     bug("recycled_segment", HOST, 100, "a reserved segment still holds the frames of an old one (Pebble #864)"),
-    bug(
+    tape(
         "recovered_name_unsynced",
         "tests/src/simulator/disk/recovery.rs",
-        40_000,
-        "recovery builds on a segment whose name is not durable (our own)",
+        "header-under-a-lost-name",
+        "recovery believes a header whose name a power cut can still take (Osprey, found by the simulator)",
     ),
     bug("append_synced_in_name_only", HOST, 100, "the host reports a sync that it has not done"),
     check(
@@ -131,13 +136,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     check("check_takes_any_refusal", "tests/src/simulator/run.rs", "chain_of_replaced_segment", 1000, "every refusal is accepted"),
     check("check_hears_no_claim", "tests/src/simulator/history.rs", "damage_cut_as_torn", 1000, "nothing claims to have been durable"),
     check("check_lets_replies_go", "tests/src/simulator/world.rs", "reads_ungated", 100, "replies may leave at any time"),
-    check(
-        "check_skips_numbers",
-        "tests/src/simulator/replies.rs",
-        "version_below_floor",
-        100,
-        "versions are left out when replies are compared",
-    ),
+    check("check_takes_any_reply", "tests/src/simulator/run.rs", "version_below_floor", 100, "every reply is accepted"),
     check("check_knows_no_bounds", "tests/src/simulator/replies.rs", "replies_without_bound", 100, "unsent replies are not counted"),
     check(
         "check_knows_no_contract",

@@ -1,5 +1,6 @@
 //! Plants bugs and looks for a seed that finds them.
 
+use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -10,6 +11,17 @@ use crate::simulator::events::Keep;
 use crate::simulator::failure::Failure;
 use crate::simulator::run::run;
 use crate::simulator::tape::{SEED_STEPS, Tape};
+
+/// How a saved tape fails with a bug planted.
+#[must_use]
+pub fn replay(planted: &str, tape: &str) -> Option<Failure> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/simulator_tapes/").to_owned() + tape + ".tape";
+    let bytes = fs::read(path).ok()?;
+    plant(&[planted]);
+    let failure = run(&Tape(bytes), Keep::Nothing).failure;
+    plant(&[]);
+    failure
+}
 
 /// The first of the seeds 1, 2, 3, … `budget` that fails with these bugs planted, and how. On all processors.
 #[must_use]

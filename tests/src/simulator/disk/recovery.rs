@@ -100,7 +100,6 @@ impl LogFiles for Disk {
         self.fuse.change(Step::Sync)?;
         self.files[file].begin_sync();
         self.files[file].end_sync();
-        self.fuse.change(Step::Sync)?;
         if !planted("recovered_name_unsynced") {
             self.sync_names();
         }
