@@ -70,12 +70,13 @@ pub struct HostGauges {
 }
 
 impl Engine {
-    pub(super) fn write_stats(&mut self, out: &mut Vec<u8>) -> Result<(), OutOfMemory> {
-        self.counters.stats += 1;
+    /// The numbers of `STATS` by their names, for a host that shows them elsewhere, too.
+    #[must_use]
+    pub fn stats(&self) -> [(&'static str, u64); 37] {
         let counters = &self.counters;
         let gauges = &self.gauges;
         let log = &self.journal.log;
-        let numbers: &[(&str, u64)] = &[
+        [
             ("uptime_ms", self.now.since(self.started)),
             ("clients", gauges.clients),
             ("connections_total", gauges.connections_total),
@@ -114,11 +115,15 @@ impl Engine {
             ("mem_connection_bytes", gauges.connection_bytes),
             ("mem_limit_bytes", self.options.limits.memory_bytes_max),
             ("mem_rss_bytes", gauges.mem_rss_bytes),
-        ];
-        for &(name, value) in numbers {
-            reply::stat_number(out, name, value)?;
+        ]
+    }
+
+    pub(super) fn write_stats(&mut self, out: &mut Vec<u8>) -> Result<(), OutOfMemory> {
+        self.counters.stats += 1;
+        for (name, number) in self.stats() {
+            reply::stat_number(out, name, number)?;
         }
-        if let Some(segment) = log.active_segment() {
+        if let Some(segment) = self.journal.log.active_segment() {
             reply::stat_text(out, "wal_current", segment)?;
         }
         reply::end(out)

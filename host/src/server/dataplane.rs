@@ -19,8 +19,8 @@ use polling::{Event, Events, Poller};
 use slab::Slab;
 use smol::future::{self, FutureExt as _};
 
-use super::Control;
 use super::connection::{Connection, Received, Spare};
+use super::control::Control;
 use super::readiness::{Interest, Watched};
 use crate::clock::SystemClock;
 use crate::storage::FileStorage;
@@ -212,6 +212,7 @@ impl DataPlane {
             self.tick_at = self.engine.tick(now);
         }
         self.flush();
+        self.control.give_stats(|| self.engine.stats().to_vec());
         if begin >= self.housekeeping_at {
             self.housekeep(begin);
         }

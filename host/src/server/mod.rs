@@ -4,7 +4,9 @@
 //! wait for the disk (see [`crate::storage`]).
 
 mod connection;
+mod control;
 mod dataplane;
+mod metrics;
 mod readiness;
 mod settings;
 mod signals;
@@ -13,8 +15,8 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crc32c::crc32c_append;
@@ -24,11 +26,12 @@ use osprey_core::recovery::{RecoveryError, Report};
 use osprey_core::wal::segment::DatabaseId;
 use osprey_core::wal::writer::{Poisoned, SyncPolicy};
 use polling::Poller;
-use smol::LocalExecutor;
+use smol::{Async, LocalExecutor};
 
 use crate::clock::SystemClock;
 use crate::descriptor_limit;
 use crate::storage::{FileStorage, OpenError, Reservation};
+use control::Control;
 pub use dataplane::Timeouts;
 use dataplane::{DataPlane, Failure};
 
@@ -37,6 +40,8 @@ use dataplane::{DataPlane, Failure};
 pub struct Settings {
     /// Where to listen; the first address that can be bound is taken. Port 0: any free port.
     pub listen: Vec<SocketAddr>,
+    /// Where metrics are served; `None`: nowhere.
+    pub metrics: Option<Vec<SocketAddr>>,
     /// Where the data is.
     pub data_dir: PathBuf,
     /// How many clients are served at once.
@@ -62,8 +67,8 @@ pub enum ServerError {
     DataDir(OpenError),
     /// The data can't be recovered.
     Recovery(PathBuf, RecoveryError),
-    /// The address can't be listened on.
-    Listen(Vec<SocketAddr>, io::Error),
+    /// The addresses can't be listened on, which this option names.
+    Listen(&'static str, Vec<SocketAddr>, io::Error),
     /// No random numbers.
     Entropy(getrandom::Error),
     /// The system refused something that the server can't do without.
@@ -86,12 +91,12 @@ impl fmt::Display for ServerError {
                     _ => f.write_str(". Nothing was changed"),
                 }
             }
-            Self::Listen(addresses, error) => {
+            Self::Listen(option, addresses, error) => {
                 let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
                 write!(f, "cannot listen on {}: {error}", addresses.join(", "))?;
                 match error.kind() {
-                    io::ErrorKind::AddrInUse => f.write_str("; another program uses the port: stop it, or set another listen_addr"),
-                    _ => f.write_str("; set another listen_addr"),
+                    io::ErrorKind::AddrInUse => write!(f, "; another program uses the port: stop it, or set another {option}"),
+                    _ => write!(f, "; set another {option}"),
                 }
             }
             Self::Entropy(error) => write!(f, "the system gives no random numbers: {error}"),
@@ -107,36 +112,13 @@ impl fmt::Display for ServerError {
 
 impl std::error::Error for ServerError {}
 
-/// What is shared between the loop and the tasks beside it.
-#[derive(Debug)]
-struct Control {
-    stop: AtomicBool,
-    resident_bytes: AtomicU64,
-    poller: Arc<Poller>,
-}
-
-impl Control {
-    fn stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-
-    fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        // Wakes the loop; if it can't, the next event does.
-        let _ = self.poller.notify();
-    }
-
-    fn resident_bytes(&self) -> u64 {
-        self.resident_bytes.load(Ordering::Relaxed)
-    }
-}
-
 /// A server that is ready to run.
 #[derive(Debug)]
 pub struct Server {
     plane: DataPlane,
     control: Arc<Control>,
     address: SocketAddr,
+    metrics: Option<Async<TcpListener>>,
     settings: Settings,
     report: Report,
     recovery_took: Duration,
@@ -175,10 +157,11 @@ impl Server {
         warn_of(&engine, &report, now.0);
         let listener = bind(&settings.listen)?;
         let address = listener.local_addr().map_err(ServerError::System)?;
-        let control = Arc::new(Control { stop: AtomicBool::new(false), resident_bytes: AtomicU64::new(0), poller: Arc::clone(&poller) });
+        let metrics = settings.metrics.as_deref().map(metrics::listen).transpose()?;
+        let control = Arc::new(Control::new(Arc::clone(&poller)));
         let plane = DataPlane::new(engine, storage, listener, poller, Arc::clone(&control), settings.clients_max, settings.timeouts)
             .map_err(ServerError::System)?;
-        Ok(Self { plane, control, address, settings, report, recovery_took: begin.elapsed() })
+        Ok(Self { plane, control, address, metrics, settings, report, recovery_took: begin.elapsed() })
     }
 
     /// Where it listens.
@@ -198,15 +181,19 @@ impl Server {
     /// # Errors
     /// Storage has failed, or the system's poller has.
     pub fn run(mut self) -> Result<(), ServerError> {
-        let executor = LocalExecutor::new();
+        let executor = Rc::new(LocalExecutor::new());
         let control = Arc::clone(&self.control);
         // Before anybody is told that the server is ready: whoever reads that may send a signal.
         if let Some(signals) = signals::register() {
             executor.spawn(signals::watch(signals, Arc::clone(&control))).detach();
         }
-        executor.spawn(watch_memory(control)).detach();
+        executor.spawn(watch_memory(Arc::clone(&control))).detach();
         self.plane.warm_up().map_err(|failure| self.failed(failure))?;
         log::info!("{}", self.start_up_line());
+        if let Some(listener) = self.metrics.take() {
+            log::info!("metrics are at http://{}/metrics", listener.get_ref().local_addr().map_err(ServerError::System)?);
+            executor.spawn(metrics::serve(listener, control, Rc::clone(&executor))).detach();
+        }
         let ended = smol::block_on(executor.run(self.plane.run()));
         ended.map_err(|failure| self.failed(failure))?;
         log::info!("stopped: everything is on disk");
@@ -284,7 +271,7 @@ fn warn_of(engine: &Engine, report: &Report, now_ms: u64) {
 const ACCEPT_QUEUE: i32 = 4096;
 
 fn bind(addresses: &[SocketAddr]) -> Result<TcpListener, ServerError> {
-    let listener = TcpListener::bind(addresses).map_err(|error| ServerError::Listen(addresses.to_vec(), error))?;
+    let listener = TcpListener::bind(addresses).map_err(|error| ServerError::Listen("listen_addr", addresses.to_vec(), error))?;
     listener.set_nonblocking(true).map_err(ServerError::System)?;
     // Once more, with a longer queue than std's 128: who doesn't find room in it waits a second for his next try.
     rustix::net::listen(&listener, ACCEPT_QUEUE).map_err(|error| ServerError::System(error.into()))?;
@@ -303,7 +290,7 @@ fn raise_descriptor_limit(clients_max: usize) {
 /// Keeps the gauge of resident memory fresh; reading it costs more than a request.
 async fn watch_memory(control: Arc<Control>) {
     loop {
-        control.resident_bytes.store(resident_bytes().unwrap_or(0), Ordering::Relaxed);
+        control.set_resident_bytes(resident_bytes().unwrap_or(0));
         smol::Timer::after(Duration::from_secs(1)).await;
     }
 }

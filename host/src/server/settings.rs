@@ -16,6 +16,10 @@ impl Settings {
         // Below, 0 stands for no limit.
         Ok(Self {
             listen: config.listen_addr.resolve()?,
+            metrics: match &config.metrics_addr {
+                Some(address) if config.metrics_enable => Some(address.resolve()?),
+                _ => None,
+            },
             clients_max: config.max_clients,
             timeouts: Timeouts {
                 idle_ms: config.idle_timeout_ms.unwrap_or(0),

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use async_signal::{Signal, Signals};
 use smol::stream::StreamExt as _;
 
-use super::Control;
+use super::control::Control;
 
 /// What a shell reports of a program that SIGINT has ended.
 const EXIT_INTERRUPTED: i32 = 130;

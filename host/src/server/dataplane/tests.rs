@@ -24,6 +24,7 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
+            metrics: None,
             data_dir: directory.path().join("data"),
             clients_max: 100,
             timeouts: Timeouts { idle_ms: 0, request_ms: 0, write_ms: 0, shutdown_ms: 1000, slow_ms: 0, busy_ms: 0 },

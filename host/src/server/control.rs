@@ -1,0 +1,77 @@
+//! What is shared between the loop and the tasks beside it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use polling::Poller;
+use smol::channel::{Receiver, Sender, bounded};
+use smol::lock::Mutex;
+
+/// The numbers of `STATS`.
+pub(super) type Stats = Vec<(&'static str, u64)>;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Control {
+    stop: AtomicBool,
+    resident_bytes: AtomicU64,
+    stats_wanted: AtomicBool,
+    stats: Sender<Stats>,
+    /// Whoever waits for numbers holds it.
+    stats_of: Mutex<Receiver<Stats>>,
+    poller: Arc<Poller>,
+}
+
+impl Control {
+    pub(super) fn new(poller: Arc<Poller>) -> Self {
+        let (stats, received) = bounded(1);
+        Self {
+            stop: AtomicBool::new(false),
+            resident_bytes: AtomicU64::new(0),
+            stats_wanted: AtomicBool::new(false),
+            stats,
+            stats_of: Mutex::new(received),
+            poller,
+        }
+    }
+
+    pub(super) fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// If it can't, the next event does.
+    fn wake(&self) {
+        let _ = self.poller.notify();
+    }
+
+    pub(super) fn resident_bytes(&self) -> u64 {
+        self.resident_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_resident_bytes(&self, bytes: u64) {
+        self.resident_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Asks the loop for the present numbers.
+    pub(super) async fn stats(&self) -> Stats {
+        let received = self.stats_of.lock().await;
+        // Of somebody who went away before he got them.
+        while received.try_recv().is_ok() {}
+        self.stats_wanted.store(true, Ordering::Release);
+        self.wake();
+        received.recv().await.unwrap_or_default()
+    }
+
+    /// For the loop, once a turn: gives the numbers to who has asked for them.
+    pub(super) fn give_stats(&self, stats: impl FnOnce() -> Stats) {
+        if self.stats_wanted.load(Ordering::Relaxed) && self.stats_wanted.swap(false, Ordering::Acquire) {
+            // Full: nobody waits any more.
+            let _ = self.stats.try_send(stats());
+        }
+    }
+}
