@@ -138,10 +138,19 @@ fn scan_follows_the_cursor_to_its_end() {
 #[test]
 fn the_server_s_errors_go_to_standard_error() {
     let ran = run(&["incr", "k"], |peer| {
-        peer.expects("INCR k 1\r\n").sends("ERR TYPE \x1b[31mno integer\r\n");
+        peer.expects("INCR k 1\r\n").sends("ERR TYPE no integer\r\n");
     });
     assert_eq!((ran.out.as_slice(), ran.code), (b"".as_slice(), Some(1)));
-    assert_eq!(ran.err, "ERR TYPE \\x1b[31mno integer\n");
+    assert_eq!(ran.err, "ERR TYPE no integer\n");
+}
+
+#[test]
+fn what_no_server_may_send_does_not_reach_the_terminal() {
+    let ran = run(&["incr", "k"], |peer| {
+        peer.expects("INCR k 1\r\n").sends("ERR TYPE \x1b[31mno integer\r\n");
+    });
+    assert_eq!((ran.out.as_slice(), ran.code), (b"".as_slice(), Some(3)));
+    assert!(!ran.err.contains('\x1b'), "{}", ran.err);
 }
 
 #[test]

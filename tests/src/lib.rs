@@ -16,6 +16,7 @@
 //! - [`memory_log`]: a log in memory without faults, on `alloc` alone.
 //! - [`simulator`]: the whole core under faults, everything decided by a seed.
 //! - [`museum`]: the bugs that it must find, and how it finds them.
+//! - [`small_scope`]: all short programs, all places to go down, all that a disk may leave there.
 #![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
 extern crate alloc;
@@ -31,4 +32,5 @@ pub mod power_cut;
 pub mod program;
 pub mod server_process;
 pub mod simulator;
+pub mod small_scope;
 pub mod transcript;

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ const REQUEST_BYTES_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
 
 /// From the connection to the end of the answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After an error of accept, such as too many open files.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
@@ -133,7 +133,7 @@ async fn answer(mut socket: Async<std::net::TcpStream>, control: &Control) -> io
         response.push_str(&body);
     }
     socket.write_all(response.as_bytes()).await?;
-    socket.close().await?;
+    socket.get_ref().shutdown(Shutdown::Write)?;
     // What is closed with something unread is reset, and the answer may be lost with it.
     let mut rest = [0; 1024];
     while socket.read(&mut rest).await? > 0 {}

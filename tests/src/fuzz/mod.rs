@@ -13,6 +13,7 @@ pub mod replay_repaired;
 pub mod reply;
 pub mod round_trip;
 mod server;
+pub mod simulator;
 pub mod store;
 
 pub use allocation::NotingAllocator;
@@ -27,5 +28,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("replay_repaired", replay_repaired::check),
     ("reply", reply::check),
     ("round_trip", round_trip::check),
+    ("simulator", simulator::check),
     ("store", store::check),
 ];

@@ -48,6 +48,15 @@ impl fmt::Display for Failure {
     }
 }
 
+impl Failure {
+    /// The same, with where it was found before its message.
+    #[must_use]
+    pub fn at(mut self: Box<Self>, place: impl fmt::Display) -> Box<Self> {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+}
+
 /// A check's outcome; boxed, since failing is rare.
 pub type Checked<T = ()> = Result<T, Box<Failure>>;
 

@@ -46,7 +46,9 @@ pub fn run(tape: &Tape, keep: Keep) -> Outcome {
 /// Takes a panic for a failure.
 fn guarded<T>(run: impl FnOnce() -> Checked<T>) -> Checked<T> {
     listen();
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+    let outcome = catch_unwind(AssertUnwindSafe(run));
+    RUNS.set(false);
+    outcome.unwrap_or_else(|_| {
         let (place, message) = LAST_PANIC.take();
         Err(Box::new(Failure { check: Check::Panic(place), message }))
     })
