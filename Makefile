@@ -38,6 +38,11 @@ clean:
 ci:
 	.ci/run
 
+# Plants bugs, one after the other, and has the simulator find them; a few of them: make museum ARGS=--fast
+.PHONY: museum
+museum:
+	RUSTFLAGS="$$RUSTFLAGS --cfg museum" cargo run --profile museum --target-dir target/museum -p osprey-tests --bin museum -- $(ARGS)
+
 # One fuzz target until it is stopped: make fuzz TARGET=parser
 fuzz:
 	cargo +nightly fuzz run $(TARGET) -- -max_len=4096 -dict=fuzz/protocol.dict

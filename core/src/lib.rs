@@ -29,6 +29,10 @@ extern crate std;
 pub mod checksum;
 pub mod clock;
 pub mod engine;
+#[cfg(museum)]
+pub mod museum;
+#[cfg(not(museum))]
+mod museum;
 pub mod protocol;
 pub mod record;
 pub mod recovery;

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::checksum::Checksum;
+use crate::museum::planted;
 use crate::record::{Kind, OutOfMemory};
 use crate::storage::{LogFiles, SegmentNumber, StorageError};
 use crate::store::Store;
@@ -201,7 +202,7 @@ impl<F: LogFiles> Log<'_, F> {
             let before = tail.next_lsn;
             let reader = self.replay_segment(&header, length, &mut tail)?;
             self.report.bytes += reader.end();
-            next_segment = if tail.next_lsn == before { header.number } else { header.number.next() };
+            next_segment = if tail.next_lsn == before || planted("segment_reused") { header.number } else { header.number.next() };
             let next = self.segments.get(at + 1).map(|next| next.header);
             self.report.sealed = reader.sealed() && next.is_none();
             if self.report.sealed {
@@ -221,7 +222,7 @@ impl<F: LogFiles> Log<'_, F> {
             break;
         }
         self.cut(keep)?;
-        if self.segments.last().is_some_and(|last| last.header.number == next_segment) {
+        if self.segments.last().is_some_and(|last| last.header.number == next_segment) && !planted("chain_of_replaced_segment") {
             tail.chain = follows;
         }
         Ok(Recovered {
@@ -252,8 +253,10 @@ impl<F: LogFiles> Log<'_, F> {
                 return Err(malformed);
             }
             self.report.records += u64::from(records);
+            if !planted("version_restart") {
+                self.store.raise_floor(frame.floor);
+            }
             self.time = self.time.max(frame.time);
-            self.store.raise_floor(frame.floor);
         }
     }
 
@@ -288,7 +291,11 @@ impl<F: LogFiles> Log<'_, F> {
         let other_epoch = later.iter().any(|segment| segment.header.epoch != header.epoch);
         // A crash tears a segment before its SEAL, never between a SEAL and the segment that continues it.
         let sealed = reader.sealed() && !later.is_empty();
-        if claimed >= tail.next_lsn || other_epoch || sealed {
+        let promised = claimed >= tail.next_lsn && !planted("damage_cut_as_torn");
+        if promised || other_epoch || sealed {
+            if planted("cut_before_refused") {
+                let _ = self.files.truncate(header_number, end);
+            }
             let last_lsn = claimed.max(tail.next_lsn);
             return Err(RecoveryError::Corrupt { segment: header.number, offset: end, first_lsn: tail.next_lsn, last_lsn });
         }
@@ -296,7 +303,7 @@ impl<F: LogFiles> Log<'_, F> {
         if bytes > 0 || segments_removed > 0 {
             self.report.torn = Some(TornTail { segment: header_number, offset: end, bytes, segments_removed });
         }
-        if self.segments.get(at).is_some_and(|segment| segment.length > end) {
+        if self.segments.get(at).is_some_and(|segment| segment.length > end) && !planted("torn_tail_left") {
             self.cut_at = Some((header_number, end));
         }
         Ok(())
@@ -315,7 +322,7 @@ impl<F: LogFiles> Log<'_, F> {
             self.files.truncate(number, length).map_err(|error| RecoveryError::Storage(Some(number), error))?;
         }
         let epoch = self.segments.last().map_or(0, |last| last.header.epoch);
-        for segment in self.segments.iter().filter(|segment| segment.header.epoch == epoch) {
+        for segment in self.segments.iter().filter(|segment| segment.header.epoch == epoch && !planted("recovered_unsynced")) {
             let number = segment.header.number;
             self.files.sync(number).map_err(|error| RecoveryError::Storage(Some(number), error))?;
         }

@@ -126,6 +126,6 @@ pub trait LogFiles {
     /// Removes a segment, durably.
     fn remove(&mut self, segment: SegmentNumber) -> Result<(), StorageError>;
 
-    /// Makes a segment durable as it is.
+    /// Makes a segment durable as it is, its name included: the run before may have ended before it was.
     fn sync(&mut self, segment: SegmentNumber) -> Result<(), StorageError>;
 }

@@ -279,7 +279,8 @@ impl LogFiles for FileStorage {
 
     fn sync(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
         let path = self.directory.segment(segment);
-        self.reading(segment)?.sync_all().map_err(|error| failure("sync", &path, &error))
+        self.reading(segment)?.sync_all().map_err(|error| failure("sync", &path, &error))?;
+        self.directory.sync().map_err(|error| failure("sync the directory of", &path, &error))
     }
 }
 

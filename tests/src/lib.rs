@@ -15,6 +15,7 @@
 //! - [`fuzz`]: what the fuzz targets do, for plain tests too.
 //! - [`memory_log`]: a log in memory without faults, on `alloc` alone.
 //! - [`simulator`]: the whole core under faults, everything decided by a seed.
+//! - [`museum`]: the bugs that it must find, and how it finds them.
 //! - [`small_scope`]: all short programs, all places to go down, all that a disk may leave there.
 #![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
@@ -26,6 +27,7 @@ pub mod load;
 pub mod machine;
 pub mod memory_log;
 pub mod memory_storage;
+pub mod museum;
 pub mod power_cut;
 pub mod program;
 pub mod server_process;

@@ -7,6 +7,7 @@ use core::fmt;
 
 use super::Engine;
 use super::journal::{Busy, Reply};
+use crate::museum::planted;
 use crate::protocol::command::{Command, Keys, Pairs, Presence, SetExpiry, SetOptions};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::reply;
@@ -178,7 +179,12 @@ impl Engine {
         let limit = self.options.limits.reply_bytes_max;
         let mut bytes = 0_usize;
         for key in keys.iter() {
-            let found = self.journal.look(&self.store, reply, self.store.hash(key), key, self.now)?;
+            let hash = self.store.hash(key);
+            let found = if planted("mget_ungated") {
+                self.store.lookup(hash, key, self.now)
+            } else {
+                self.journal.look(&self.store, reply, hash, key, self.now)?
+            };
             bytes = bytes.saturating_add(reply::item_bytes_max(key, found.live().map_or(&[], |record| record.value)));
         }
         if bytes > limit && keys.len() > 1 {
@@ -229,7 +235,8 @@ impl Engine {
             Some(record) => (canonical_integer(record.value).ok_or(NOT_AN_INTEGER)?, record.expiry),
             None => (0, None),
         };
-        let sum = i128::from(old).checked_add(delta).and_then(|sum| i64::try_from(sum).ok()).ok_or(OUT_OF_RANGE)?;
+        let sum = i128::from(old).checked_add(delta).and_then(|sum| i64::try_from(sum).ok());
+        let sum = sum.or(planted("increment_wraps").then_some(i64::MIN)).ok_or(OUT_OF_RANGE)?;
         let version = self.next_version(&found)?;
         let mut digits = itoa::Buffer::new();
         let value = digits.format(sum).as_bytes();
@@ -247,7 +254,11 @@ impl Engine {
         self.charge(change.growth)?;
         self.journal.log.make_room(1, change.record.encoded_len())?;
         let bytes = self.store.put(hash, &change.record)?;
-        self.journal.log.log_encoded(bytes);
+        if planted("expiry_not_logged") {
+            self.journal.log.log(&Record { expiry: None, ..change.record });
+        } else {
+            self.journal.log.log_encoded(bytes);
+        }
         self.journal.recorded(reply, core::iter::once(hash));
         self.end_outlived(change.outlived);
         Ok(())
@@ -275,6 +286,9 @@ impl Engine {
         self.journal.log.make_room(1, record.encoded_len())?;
         self.store.remove(hash, key);
         self.store.raise_floor(version);
+        if planted("delete_not_logged") {
+            return Ok(());
+        }
         self.journal.record(reply, hash, &record);
         Ok(())
     }
@@ -314,7 +328,8 @@ impl Engine {
     }
 
     fn set_expiry(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8], version: Version, expiry: Option<Millis>) -> Executed {
-        let record = Record { kind: Kind::Expire, version, expiry, key, value: &[] };
+        let logged = if planted("relative_expiry_logged") { expiry.map(|at| Millis(at.since(self.now))) } else { expiry };
+        let record = Record { kind: Kind::Expire, version, expiry: logged, key, value: &[] };
         self.journal.log.make_room(1, record.encoded_len())?;
         self.store.set_expiry(hash, key, expiry)?;
         self.journal.record(reply, hash, &record);
@@ -332,15 +347,18 @@ impl Engine {
             bytes = bytes.saturating_add(record.encoded_len());
             growth = growth.saturating_add(found.growth(&record));
         }
-        self.charge(growth)?;
+        if !planted("half_an_mset") {
+            self.charge(growth)?;
+        }
         self.journal.log.make_room(pairs.len(), bytes)?;
         let mut undo = core::mem::take(&mut self.undo);
         let done = self.put_all(pairs, &mut undo);
         if done.is_ok() {
-            self.journal.recorded(reply, undo.iter().map(|undo| undo.hash));
+            self.journal
+                .recorded(reply, undo.iter().map(|undo| undo.hash).take(if planted("mset_notes_one_key") { 1 } else { usize::MAX }));
         } else {
             // Backwards, so that a key that was named twice gets back what it had at first.
-            while let Some(Undo { hash, before }) = undo.pop() {
+            while let (Some(Undo { hash, before }), false) = (undo.pop(), planted("half_an_mset")) {
                 let key = pairs.iter().nth(undo.len()).map_or(&[][..], |(key, _)| key);
                 self.store.restore(hash, key, before);
             }
@@ -371,6 +389,9 @@ impl Engine {
     fn put_one(&mut self, hash: Hash, key: &[u8], value: &[u8]) -> Executed<Option<Entry>> {
         let found = self.store.lookup(hash, key, self.now);
         let change = Change::new(&found, Record { kind: Kind::Set, version: self.next_version(&found)?, expiry: None, key, value });
+        if planted("half_an_mset") {
+            self.charge(change.growth)?;
+        }
         let before = self.store.exchange(hash, &change.record)?;
         self.end_outlived(change.outlived);
         self.journal.log.log(&change.record);
@@ -384,7 +405,9 @@ impl Engine {
             self.journal.show_time(reply, self.now)?;
         }
         // A list shows what is there and what isn't: it depends on every write so far.
-        reply.gate(&self.journal.log, self.journal.log.last_lsn());
+        if !planted("scan_ungated") {
+            reply.gate(&self.journal.log, self.journal.log.last_lsn());
+        }
         let begin = reply.out.len();
         let mut next = Some(cursor);
         let mut visited = 0;

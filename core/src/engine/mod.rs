@@ -26,6 +26,7 @@ pub use session::Session;
 pub use stats::HostGauges;
 
 use crate::checksum::{Checksum, crc32c};
+use crate::museum::planted;
 use crate::protocol::reply;
 use crate::protocol::request::{self, Step};
 use crate::record::{KEY_BYTES_MAX, OutOfMemory, VALUE_BYTES_MAX};
@@ -196,7 +197,10 @@ impl Engine {
         let mut store = Store::new(options.entropy.hash_key).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
         let recovered = recovery::recover(files, &mut store, options.checksum)?;
         let recent = RecentWrites::new(options.limits.recent_slots_log2).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
-        let now = now.max(recovered.position.time);
+        let now = if planted("time_forgotten") { now } else { now.max(recovered.position.time) };
+        if planted("clock_in_replay") {
+            store.sweep(now, usize::MAX);
+        }
         let writer = WriterOptions {
             database: recovered.database.unwrap_or(options.entropy.database),
             epoch: recovered.epoch.saturating_add(1),
@@ -286,7 +290,7 @@ impl Engine {
                 if session.closing {
                     break;
                 }
-                if out.len() >= self.options.limits.unsent_bytes_soft_max {
+                if out.len() >= self.options.limits.unsent_bytes_soft_max && !planted("replies_without_bound") {
                     break 'serving Next::Flush;
                 }
                 if budget == 0 {
@@ -370,7 +374,8 @@ impl Engine {
     fn sweep(&mut self) {
         // Nothing is removed whose end might be forgotten in a crash: a reply that doesn't find it would be promising too much.
         let secured = self.journal.log.secured_time();
-        let (_, all) = self.store.sweep(secured.min(self.now), self.options.sweep_batch);
+        let (_, all) =
+            self.store.sweep(if planted("swept_before_certain") { self.now } else { secured.min(self.now) }, self.options.sweep_batch);
         if all && self.store.next_expiry().is_some_and(|due| due <= self.now && due > secured) {
             // A mark makes the time certain; what is due meanwhile goes with the next sweep.
             let _ = self.journal.log.secure_time(self.now);

@@ -9,6 +9,7 @@ mod index;
 pub use index::Hash;
 use index::{CURSOR_END, Index};
 
+use crate::museum::planted;
 use crate::record::{Entry, Kind, OutOfMemory, Record};
 use crate::units::{Millis, Version};
 use deadlines::Deadlines;
@@ -174,6 +175,7 @@ impl Store {
     pub fn next_version(&self, found: &Lookup<'_>) -> Option<Version> {
         match found {
             Lookup::Live(record) => record.version.next(),
+            Lookup::Expired(record) if planted("version_below_floor") => record.version.next(),
             Lookup::Expired(record) => self.floor.max(record.version).next(),
             Lookup::Absent => self.floor.next(),
         }
@@ -303,10 +305,14 @@ impl Store {
     }
 
     fn sweep_one(&mut self, hash: Hash, now: Millis) {
-        if let Some(entry) = self.index.remove_by_hash(hash, |entry| entry.expired(now)) {
+        if let Some(entry) =
+            self.index.remove_by_hash(hash, |entry| entry.expired(now) || (planted("swept_too_early") && entry.expiry().is_some()))
+        {
             self.entry_bytes -= cost(&entry);
             self.count_expiry(entry.expiry(), None);
-            self.raise_floor(entry.record().version);
+            if !planted("floor_below_expired") {
+                self.raise_floor(entry.record().version);
+            }
             self.expired_total += 1;
         } else if let Some(later) = self.index.find_by_hash(hash, |entry| entry.expiry().is_some()).and_then(Entry::expiry) {
             // The deadline was moved since. Without memory for it the key is found expired when it is next asked for.
@@ -370,7 +376,9 @@ impl Store {
                 self.put(hash, record)?;
             }
             Kind::Del => {
-                self.remove(hash, record.key);
+                if !planted("deleted_key_back") {
+                    self.remove(hash, record.key);
+                }
                 self.raise_floor(record.version);
             }
             Kind::Expire => self.set_expiry(hash, record.key, record.expiry)?,

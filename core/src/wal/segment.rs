@@ -23,6 +23,7 @@ use core::fmt;
 
 use super::SECTOR_BYTES;
 use crate::checksum::Checksum;
+use crate::museum::planted;
 use crate::record::OutOfMemory;
 use crate::storage::SegmentNumber;
 use crate::units::{Lsn, Millis, Version};
@@ -159,7 +160,7 @@ impl SegmentHeader {
             chain: fields.u32(),
         };
         let (covered, _) = bytes.split_at(HEADER_USED_BYTES - 4);
-        if checksum(0, covered) != fields.u32() {
+        if checksum(0, covered) != fields.u32() && !planted("segment_header_unchecked") {
             return Err(HeaderError::Checksum);
         }
         if sector != SECTOR {

@@ -19,6 +19,7 @@ use super::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameType, RECO
 use super::segment::{DatabaseId, HEADER_BYTES, SegmentHeader};
 use super::{SECTOR_BYTES, align_up};
 use crate::checksum::Checksum;
+use crate::museum::planted;
 use crate::record::Record;
 use crate::storage::{SegmentNumber, StorageDone, StorageError, StorageOp};
 use crate::units::{Lsn, Millis, Version};
@@ -142,7 +143,8 @@ struct Active {
 
 impl Active {
     fn next_offset(&self) -> u64 {
-        align_up(self.end, if self.synced { SECTOR_BYTES } else { FRAME_ALIGN as u64 })
+        let fresh = self.synced && !planted("synced_sector_rewritten");
+        align_up(self.end, if fresh { SECTOR_BYTES } else { FRAME_ALIGN as u64 })
     }
 }
 
@@ -250,7 +252,7 @@ impl LogWriter {
     #[must_use]
     #[inline]
     pub fn watermark(&self) -> Lsn {
-        self.secured().lsn
+        if planted("acknowledged_before_logged") { self.last_lsn } else { self.secured().lsn }
     }
 
     /// The latest time that will survive: nothing that expired before it can come back.
@@ -358,7 +360,8 @@ impl LogWriter {
     /// As [`LogWriter::log`], for a record that is encoded already.
     #[inline]
     pub fn log_encoded(&mut self, record: &[u8]) -> Lsn {
-        let len = u32::try_from(record.len()).unwrap_or(u32::MAX);
+        let mut len = u32::try_from(record.len()).unwrap_or(u32::MAX);
+        len &= if planted("short_length") { 0xFFFF } else { u32::MAX };
         self.pending.extend_from_slice(&len.to_le_bytes());
         self.pending.extend_from_slice(record);
         self.logged()
@@ -390,7 +393,7 @@ impl LogWriter {
     pub fn frame_of(&self, lsn: Lsn) -> Lsn {
         let pending = Lsn(self.last_lsn.0 + 1 - u64::from(self.pending_records));
         match self.appending {
-            _ if lsn >= pending => pending,
+            _ if lsn >= pending && !planted("gate_a_frame_early") => pending,
             Some(Appending::Frame { first, .. }) if lsn >= first => first,
             _ => lsn,
         }
@@ -438,7 +441,7 @@ impl LogWriter {
         }
         if let Reserve::Failed { retry_at } = self.reserve {
             if retry_at <= now {
-                self.reserve = Reserve::Wanted;
+                self.reserve = if planted("read_only_for_ever") { Reserve::UnderWay } else { Reserve::Wanted };
             } else {
                 at(retry_at);
             }
@@ -469,12 +472,12 @@ impl LogWriter {
     /// Whether the end has been reached.
     #[must_use]
     pub fn closed(&self) -> bool {
-        self.closing == Closing::Closed
+        self.closing == Closing::Closed || (planted("closed_before_durable") && self.closing != Closing::No && self.idle())
     }
 
     /// The next operation for storage, if one can begin. `now` and `floor` go into a frame's header.
     pub fn poll(&mut self, now: Millis, floor: Version) -> Option<StorageOp> {
-        if self.poisoned.is_some() {
+        if self.poisoned.is_some() && !planted("goes_on_poisoned") {
             return None;
         }
         // The sync first: it waits for the append under way to end, and would wait for ever if the next always began before it.
@@ -549,7 +552,7 @@ impl LogWriter {
         self.appended_bytes += bytes;
         self.last_append_at = now;
         self.appending = Some(Appending::Frame { first: header.first_lsn, last: Mark { lsn: self.last_lsn, time: now }, bytes, sync });
-        Some(StorageOp::Append { segment: active.number, offset, data, sync })
+        Some(StorageOp::Append { segment: active.number, offset, data, sync: sync && !planted("early_acknowledgement") })
     }
 
     /// A SEAL: `closes` at the orderly end (durable), else before the next segment.
@@ -605,7 +608,8 @@ impl LogWriter {
                 self.unsynced_bytes = 0;
                 self.unsynced_since = None;
             }
-            self.full = Some(Full { number: active.number, length: active.end, last: self.written });
+            self.full =
+                (!planted("full_segment_unsynced")).then_some(Full { number: active.number, length: active.end, last: self.written });
         }
         self.active = Some(Active { number: self.next_segment, end: HEADER_BYTES, synced: true, sealed: false });
         self.next_segment = self.next_segment.next();
@@ -631,14 +635,14 @@ impl LogWriter {
         }
         // An append under way may lie in the sector that the sync would end in; only those that follow begin in a fresh one.
         let appending = matches!(self.appending, Some(Appending::Frame { .. } | Appending::Seal { .. }));
-        if !(self.sync_wanted || flush) || appending || self.written.lsn <= self.durable.lsn {
+        if !(self.sync_wanted || flush) || (appending && !planted("sync_covers_append_under_way")) || self.written.lsn <= self.durable.lsn {
             return None;
         }
         self.sync_wanted = false;
         self.unsynced_bytes = 0;
         self.unsynced_since = None;
         self.syncing = Some(self.written);
-        active.synced = true;
+        active.synced = !planted("synced_sector_shared");
         Some(StorageOp::Sync { segment: active.number, trim_to: None })
     }
 
@@ -668,6 +672,7 @@ impl LogWriter {
                 self.appended(now);
             }
             StorageOp::Sync { segment, trim_to } => {
+                let result = if planted("retried_sync") { Ok(()) } else { result };
                 self.check(result, segment, "sync the log segment")?;
                 self.synced(trim_to.is_some());
             }
@@ -709,7 +714,7 @@ impl LogWriter {
     fn synced(&mut self, trimmed: bool) {
         self.syncs += 1;
         if let Some(reached) = self.syncing.take().filter(|reached| reached.lsn >= self.durable.lsn) {
-            self.durable = reached;
+            self.durable = if planted("sync_covers_append_under_way") { self.written } else { reached };
         }
         if self.closing == Closing::Trimming {
             self.closing = Closing::Closed;

@@ -12,6 +12,7 @@ use super::model::{Change, Decision, Expected, Shows};
 use super::request::Command;
 use super::walk::Walk;
 use super::world::World;
+use crate::museum::planted;
 
 /// What memory accounting may be off by while a call goes on: the log's buffers grow, tables grow.
 const MEMORY_SLACK_BYTES: u64 = 40_000;
@@ -70,7 +71,9 @@ impl World {
         let limits = &self.options.limits;
         ensure(answered <= limits.requests_per_call, Check::Bounds, || format!("{answered} requests in one call"))?;
         let unsent_max = limits.unsent_bytes_soft_max;
-        ensure(last < unsent_max || answered == 0, Check::Bounds, || format!("a request was answered with {last} bytes unsent"))?;
+        ensure(last < unsent_max || answered == 0 || planted("check_knows_no_bounds"), Check::Bounds, || {
+            format!("a request was answered with {last} bytes unsent")
+        })?;
         client.out = out;
         Ok(())
     }

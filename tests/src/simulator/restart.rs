@@ -14,6 +14,7 @@ use super::history::Reach;
 use super::keys;
 use super::tape::Choices;
 use super::world::{World, crash};
+use crate::museum::planted;
 
 /// So often a recovery is cut short at most, before it is let through.
 const NESTED_MAX: u32 = 4;
@@ -170,7 +171,7 @@ impl World {
         ensure(report.records == lsn, Check::Prefix, || format!("{} records were replayed, through LSN {lsn}", report.records))?;
         let position = frame.map_or(0, |frame| frame.position);
         let promised = promise.reach;
-        let is_short = lsn < promised.lsn || position < promise.observed;
+        let is_short = (lsn < promised.lsn || position < promise.observed) && !planted("check_promises_nothing");
         match damage {
             Some(damage) if is_short => {
                 let claimed = self.history.claimed(damage.segment, damage.from, damage.to, self.power_lost);
@@ -250,6 +251,9 @@ impl World {
                     wrong = Some(format!("{record:?} was recovered, not {expected:?}"));
                 }
             });
+        }
+        if planted("check_takes_any_state") {
+            return Ok(());
         }
         if let Some(wrong) = wrong {
             return fail(Check::Prefix, || wrong);

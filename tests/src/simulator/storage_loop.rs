@@ -8,6 +8,7 @@ use super::events::{Event, Submitted};
 use super::failure::{Check, Checked, ensure, fail};
 use super::history::Frame;
 use super::world::World;
+use crate::museum::planted;
 
 /// One call of the storage loop ends after so many operations, or the engine asks for more and more.
 const OPERATIONS_PER_TURN_MAX: usize = 2000;
@@ -74,7 +75,7 @@ impl World {
         let done = self.disk.submit(op);
         let at_once = done.is_some();
         self.trace.note(11, bytes, || Event::Submitted { op: submitted, at_once });
-        if let Some(violation) = self.disk.violation {
+        if let Some(violation) = self.disk.violation.filter(|_| !planted("check_knows_no_contract")) {
             return fail(Check::Contract, || format!("{violation}: {submitted:?}"));
         }
         if self.disk.overlaps() {

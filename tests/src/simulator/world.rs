@@ -15,6 +15,7 @@ use super::request::Command;
 use super::settings::{self, Settings};
 use super::tape::{Choices, Tape};
 use super::workload;
+use crate::museum::planted;
 
 /// How many connections there are at most.
 const CLIENTS_MAX: usize = 4;
@@ -100,6 +101,9 @@ impl World {
     pub fn play(&mut self, tape: &Tape) -> Checked {
         for mut choices in tape.chunks().skip(1) {
             self.step(&mut choices)?;
+        }
+        if planted("check_ends_with_the_tape") {
+            return Ok(());
         }
         self.finish()
     }
@@ -372,7 +376,7 @@ impl World {
             while let Some(&reply) = client.replies.front() {
                 let shows = reply.shows;
                 let early = shows.position > secured.position || shows.time > secured.time;
-                if early {
+                if early && !planted("check_lets_replies_go") {
                     return fail(Check::Early, || {
                         format!(
                             "client {at} is shown the write at position {} and time {} when the log is secured through {} and {}",

@@ -4,6 +4,7 @@ use osprey_core::storage::{Storage, StorageDone, StorageError, StorageOp};
 
 use super::Disk;
 use super::file::File;
+use crate::museum::planted;
 use crate::simulator::tape::Choices;
 
 /// Which operations are done at once.
@@ -163,13 +164,19 @@ impl Disk {
                     return Err(StorageError::NoSpace);
                 }
                 self.strike(|fault| fault == Fault::Reserve)?;
-                self.files.push(File::reserved(place(*bytes)));
+                let mut file = File::reserved(place(*bytes));
+                if let Some(old) = self.files.first().filter(|old| planted("recycled_segment") && old.data().len() <= place(*bytes)) {
+                    file.data_mut()[..old.data().len()].copy_from_slice(old.data());
+                }
+                self.files.push(file);
                 self.reserved = Some((segment.0, self.files.len() - 1));
                 Ok(true)
             }
             (StorageOp::Start { segment, header }, Some(file)) => {
                 self.strike(|fault| fault == Fault::Start(u8::try_from(step).unwrap_or(u8::MAX)))?;
                 match START[step] {
+                    StartStep::SyncFile if planted("header_unsynced") => {}
+                    StartStep::SyncDirectory if planted("directory_unsynced") => {}
                     StartStep::WriteHeader => self.files[file].write(0, header),
                     StartStep::SyncFile => {
                         self.files[file].begin_sync();
@@ -191,7 +198,7 @@ impl Disk {
                     }
                     self.strike(|fault| matches!(fault, Fault::Append(_)))?;
                     self.files[file].write(place(*offset), data);
-                    if *sync {
+                    if *sync && !planted("append_synced_in_name_only") {
                         self.files[file].begin_sync();
                     }
                     return Ok(!sync);

@@ -3,6 +3,7 @@
 use osprey_core::storage::{LogFiles, SegmentNumber, StorageError};
 
 use super::Disk;
+use crate::museum::planted;
 
 /// Lets so many steps of recovery happen, and no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,6 +100,9 @@ impl LogFiles for Disk {
         self.fuse.change(Step::Sync)?;
         self.files[file].begin_sync();
         self.files[file].end_sync();
+        if !planted("recovered_name_unsynced") {
+            self.sync_names();
+        }
         Ok(())
     }
 }
