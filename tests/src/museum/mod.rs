@@ -4,7 +4,7 @@
 //!   catalogue ── name, story, budget ──▶ search ── plants it, runs seeds ──▶ caught at which seed, by which check
 //! ```
 //! - [`catalogue`]: the bugs. Each stands in the code, at the place of the line that is right, behind `planted("its name")`.
-//! - [`search`]: looks for a seed that fails.
+//! - `search`, in the museum's builds only: looks for a seed that fails.
 //!
 //! The bugs are there only in builds with `--cfg museum`, and do something only once they are planted by name. `make museum` builds them and
 //! runs them all; `docs/SIMULATOR.md` has the table.
