@@ -192,12 +192,14 @@ impl World {
         }
         let time = frame.map_or(0, |frame| frame.time).max(clock.0);
         ensure((time..=promise.now.max(clock.0)).contains(&now), Check::Back, || format!("time is {now}, which was {}", promise.now))?;
-        if !is_short {
+        // A header that is gone takes along the time that it alone held.
+        let time_is_short = is_short || damage.is_some_and(Damaged::takes_header);
+        if !time_is_short {
             let seen = promise.observed_time;
             ensure(now >= seen, Check::Back, || format!("time is {now}, and a key was seen to have expired at {seen}"))?;
         }
         self.observed = position;
-        self.observed_time = if is_short || promise.observed_time == 0 { 0 } else { self.observed_time };
+        self.observed_time = if time_is_short || promise.observed_time == 0 { 0 } else { self.observed_time };
         self.model.roll_back(position);
         self.check_floor(promise, frame.map_or(0, |frame| frame.floor))?;
         self.check_state()?;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use osprey_core::wal::segment::HEADER_BYTES;
+
 use super::Disk;
 use super::file::{SECTOR_BYTES, garbage};
 use crate::simulator::tape::Choices;
@@ -36,6 +38,13 @@ pub struct Damaged {
     pub to: usize,
     file: usize,
     before: Vec<u8>,
+}
+
+impl Damaged {
+    /// Whether it is the segment's header that is damaged or gone.
+    pub fn takes_header(&self) -> bool {
+        (self.from as u64) < HEADER_BYTES
+    }
 }
 
 impl fmt::Debug for Damaged {
