@@ -10,7 +10,6 @@
 //! Little-endian; every field in the fewest bytes that hold it. A value ends where the record ends: whoever stores
 //! records stores their length. Records state results, so that replaying them never reads a clock.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::units::{Millis, Version};
@@ -75,13 +74,26 @@ impl<'a> Record<'a> {
 
     /// Appends the record's bytes. The caller has reserved room; keys over [`KEY_BYTES_MAX`] were refused before.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let (header, len) = self.header();
-        out.extend_from_slice(header.get(..len).unwrap_or_default());
+        out.extend_from_slice(self.header().bytes());
         out.extend_from_slice(self.key);
         out.extend_from_slice(self.value);
     }
 
-    fn header(&self) -> ([u8; HEADER_BYTES_MAX], usize) {
+    /// Writes the record's bytes to the beginning of `room`, which has at least [`Record::encoded_len`].
+    #[inline]
+    pub(crate) fn encode_into(&self, room: &mut [u8]) {
+        let header = self.header();
+        let parts = [header.bytes(), self.key, self.value];
+        let mut room = room;
+        for part in parts {
+            let Some((here, rest)) = room.split_at_mut_checked(part.len()) else { return };
+            here.copy_from_slice(part);
+            room = rest;
+        }
+    }
+
+    /// What stands before the key.
+    pub(crate) fn header(&self) -> Header {
         let mut header = Header { bytes: [0; HEADER_BYTES_MAX], len: 1 };
         let mut flags = self.kind as u8;
         let [low, high] = u16::try_from(self.key.len()).unwrap_or(u16::MAX).to_le_bytes();
@@ -99,7 +111,7 @@ impl<'a> Record<'a> {
             header.put(&expiry.0.to_le_bytes());
         }
         header.bytes[0] = flags;
-        (header.bytes, header.len)
+        header
     }
 
     /// Takes a record apart, or `None` if the bytes are no record.
@@ -146,12 +158,17 @@ impl<'a> Record<'a> {
     }
 }
 
-struct Header {
+/// What stands before a record's key.
+pub(crate) struct Header {
     bytes: [u8; HEADER_BYTES_MAX],
     len: usize,
 }
 
 impl Header {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
     fn put(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
         if let Some(room) = self.bytes.get_mut(self.len..end) {
@@ -170,87 +187,67 @@ fn version_width_log2(version: Version) -> u8 {
     }
 }
 
-/// A live key in memory: the bytes of its [`Kind::Set`] record in one allocation of exactly that size.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Entry(Box<[u8]>);
+/// The bytes of a [`Kind::Set`] record, as a live key has them in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded<'a>(&'a [u8]);
 
-impl Entry {
-    /// Allocates an entry.
-    ///
-    /// # Errors
-    /// The allocator refused.
-    pub fn new(record: &Record<'_>) -> Result<Self, OutOfMemory> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(record.encoded_len()).map_err(|_| OutOfMemory)?;
-        record.encode(&mut bytes);
-        Ok(Self(bytes.into_boxed_slice()))
+impl<'a> Encoded<'a> {
+    /// `bytes` must be such a record's; for [`Encoded::has_key`] it may be longer.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
     }
 
-    /// Becomes `record` without allocating; `false`, and nothing changed, if it has another size.
-    #[must_use]
-    pub fn overwrite(&mut self, record: &Record<'_>) -> bool {
-        let (header, len) = record.header();
-        if len + record.key.len() + record.value.len() != self.0.len() {
-            return false;
-        }
-        let (head, rest) = self.0.split_at_mut(len);
-        let (key, value) = rest.split_at_mut(record.key.len());
-        head.copy_from_slice(header.get(..len).unwrap_or_default());
-        key.copy_from_slice(record.key);
-        value.copy_from_slice(record.value);
-        true
-    }
-
-    /// The entry's parts.
+    /// The record's parts.
     ///
     /// # Panics
-    /// Never: an entry's bytes come from [`Record::encode`], with a key that is not empty.
+    /// Never: the bytes are a record's, with a key that is not empty.
     #[must_use]
     #[inline]
-    pub fn record(&self) -> Record<'_> {
-        Record::decode(&self.0).expect("an entry's bytes are a record: they were encoded by Entry::new")
+    pub fn record(self) -> Record<'a> {
+        Record::decode(self.0).expect("an entry's bytes are a record: Record::encode_into wrote them")
     }
 
-    /// Whether this is `key`'s entry. Every lookup asks it of entries that are not in any cache: it reads as little as it can.
+    /// Whether this is `key`'s. Every lookup asks it of entries that are not in any cache: it reads as little as it can.
     #[must_use]
     #[inline]
-    pub fn has_key(&self, key: &[u8]) -> bool {
-        let Some(&flags) = self.0.first() else { return false };
+    pub fn has_key(self, key: &[u8]) -> bool {
+        let begin = self.header_len();
+        let long = self.flags() & LONG_KEY != 0;
+        let [low, high] = [1, 2].map(|at| self.0.get(at).copied().unwrap_or(0));
+        let len = u16::from_le_bytes([low, high * u8::from(long)]);
+        usize::from(len) == key.len() && self.0.get(begin..begin + key.len()) == Some(key)
+    }
+
+    fn flags(self) -> u8 {
+        self.0.first().copied().unwrap_or(0)
+    }
+
+    /// Where the key begins.
+    pub(crate) fn header_len(self) -> usize {
+        let flags = self.flags();
         let long = usize::from(flags & LONG_KEY != 0);
         let expiry = usize::from(flags & HAS_EXPIRY != 0) * size_of::<u64>();
-        let begin = 2 + long + (1 << ((flags & WIDTH_MASK) >> WIDTH_SHIFT)) + expiry;
-        let [low, high] = [1, 2].map(|at| self.0.get(at).copied().unwrap_or(0));
-        let len = u16::from_le_bytes([low, high * u8::from(long == 1)]);
-        usize::from(len) == key.len() && self.0.get(begin..begin + key.len()) == Some(key)
+        2 + long + (1 << ((flags & WIDTH_MASK) >> WIDTH_SHIFT)) + expiry
     }
 
     /// The record's bytes.
     #[must_use]
     #[inline]
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Loads the entry into the processor's caches, its first lines at least.
-    #[inline]
-    pub fn touch(&self) {
-        const LINE_BYTES: usize = 64;
-        let lines = self.0.iter().step_by(LINE_BYTES).chain(self.0.last()).take(4);
-        core::hint::black_box(lines.fold(0, |sum, byte| sum ^ byte));
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
     }
 
     /// When the key is gone.
     #[must_use]
     #[inline]
-    pub fn expiry(&self) -> Option<Millis> {
-        let has_expiry = self.0.first().is_some_and(|flags| flags & HAS_EXPIRY != 0);
-        if has_expiry { self.record().expiry } else { None }
+    pub fn expiry(self) -> Option<Millis> {
+        if self.flags() & HAS_EXPIRY != 0 { self.record().expiry } else { None }
     }
 
     /// Whether the key is gone at `now`.
     #[must_use]
     #[inline]
-    pub fn expired(&self, now: Millis) -> bool {
+    pub fn expired(self, now: Millis) -> bool {
         self.expiry().is_some_and(|expiry| expiry <= now)
     }
 }
@@ -290,25 +287,16 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_knows_its_key_without_decoding() {
+    fn a_key_is_known_without_decoding() {
         for (version, expiry, mut key, value) in samples() {
-            let entry = Entry::new(&Record { kind: Kind::Set, version, expiry, key: &key, value: &value }).unwrap();
+            let mut bytes = Vec::new();
+            Record { kind: Kind::Set, version, expiry, key: &key, value: &value }.encode(&mut bytes);
+            let entry = Encoded::new(&bytes);
             assert!(entry.has_key(&key));
             assert!(!entry.has_key(key.get(1..).unwrap()));
             *key.last_mut().unwrap() = b'x';
             assert!(!entry.has_key(&key));
         }
-    }
-
-    #[test]
-    fn an_entry_is_overwritten_only_by_a_record_of_its_size() {
-        let record = |version, value| Record { kind: Kind::Set, version: Version(version), expiry: None, key: b"key", value };
-        let mut entry = Entry::new(&record(1, b"one")).unwrap();
-        assert!(entry.overwrite(&record(2, b"two")));
-        assert_eq!(entry.record(), record(2, b"two"));
-        assert!(!entry.overwrite(&record(3, b"three")));
-        assert!(!entry.overwrite(&record(256, b"six")), "a wider version is another size");
-        assert_eq!(entry.record(), record(2, b"two"));
     }
 
     #[test]

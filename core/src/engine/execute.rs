@@ -11,8 +11,8 @@ use crate::museum::planted;
 use crate::protocol::command::{Command, Keys, Pairs, Presence, SetExpiry, SetOptions};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::reply;
-use crate::record::{Entry, Kind, OutOfMemory, Record};
-use crate::store::{Hash, Lookup};
+use crate::record::{Kind, OutOfMemory, Record};
+use crate::store::{Before, Hash, Lookup, Spot};
 use crate::units::{Millis, Version};
 use crate::wal::writer::NoRoom;
 
@@ -110,7 +110,7 @@ impl fmt::Display for Message {
 #[derive(Debug)]
 pub(super) struct Undo {
     hash: Hash,
-    before: Option<Entry>,
+    before: Before,
 }
 
 type Executed<T = ()> = Result<T, Refusal>;
@@ -147,7 +147,7 @@ impl Engine {
 
     fn get(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed {
         self.counters.get += 1;
-        if let Lookup::Live(record) = self.journal.look(&self.store, reply, hash, key, self.now)? {
+        if let Some(record) = self.journal.look(&self.store, reply, hash, key, self.now)?.live() {
             reply::value(reply.out, record.value, record.version, record.expiry)?;
             self.counters.hits += 1;
         } else {
@@ -192,7 +192,7 @@ impl Engine {
         }
         reply.out.try_reserve(bytes).map_err(|_| OutOfMemory)?;
         for key in keys.iter() {
-            if let Lookup::Live(record) = self.store.lookup(self.store.hash(key), key, self.now) {
+            if let Some(record) = self.store.lookup(self.store.hash(key), key, self.now).live() {
                 reply::item_found(reply.out, key, record.value, record.version, record.expiry)?;
             } else {
                 reply::item_missing(reply.out, key)?;
@@ -222,7 +222,7 @@ impl Engine {
             // It ends before it begins; only its version is used up.
             self.remove(reply, hash, key, version)?;
         } else {
-            let change = Change::new(&found, Record { kind: Kind::Set, version, expiry, key, value });
+            let change = self.change(&found, Record { kind: Kind::Set, version, expiry, key, value });
             self.write(reply, hash, &change)?;
         }
         Ok(reply::ok_version(reply.out, version)?)
@@ -240,7 +240,7 @@ impl Engine {
         let version = self.next_version(&found)?;
         let mut digits = itoa::Buffer::new();
         let value = digits.format(sum).as_bytes();
-        let change = Change::new(&found, Record { kind: Kind::Set, version, expiry, key, value });
+        let change = self.change(&found, Record { kind: Kind::Set, version, expiry, key, value });
         self.write(reply, hash, &change)?;
         Ok(reply::integer(reply.out, sum)?)
     }
@@ -249,11 +249,16 @@ impl Engine {
         self.store.next_version(found).ok_or(Refusal::Error(ErrorCode::Internal, Message::VersionsUsedUp))
     }
 
+    fn change<'a>(&self, found: &Lookup<'_>, record: Record<'a>) -> Change<'a> {
+        let growth = self.store.growth(found.spot, &record);
+        Change { spot: found.spot, record, growth, outlived: found.expired().map(|held| held.version) }
+    }
+
     /// Gives a key a value.
     fn write(&mut self, reply: &mut Reply<'_>, hash: Hash, change: &Change<'_>) -> Executed {
         self.charge(change.growth)?;
         self.journal.log.make_room(1, change.record.encoded_len())?;
-        let bytes = self.store.put(hash, &change.record)?;
+        let bytes = self.store.put(change.spot, &change.record)?;
         if planted("expiry_not_logged") {
             self.journal.log.log(&Record { expiry: None, ..change.record });
         } else {
@@ -345,7 +350,7 @@ impl Engine {
             let hash = self.store.hash(key);
             let found = self.journal.look(&self.store, reply, hash, key, self.now)?;
             bytes = bytes.saturating_add(record.encoded_len());
-            growth = growth.saturating_add(found.growth(&record));
+            growth = growth.saturating_add(self.store.growth(found.spot, &record));
         }
         if !planted("half_an_mset") {
             self.charge(growth)?;
@@ -363,7 +368,7 @@ impl Engine {
                 self.store.restore(hash, key, before);
             }
         }
-        undo.clear();
+        undo.drain(..).for_each(|undo| self.store.forget(undo.before));
         self.undo = undo;
         done?;
         Ok(reply::count(reply.out, pairs.len() as u64)?)
@@ -386,13 +391,13 @@ impl Engine {
         Ok(())
     }
 
-    fn put_one(&mut self, hash: Hash, key: &[u8], value: &[u8]) -> Executed<Option<Entry>> {
+    fn put_one(&mut self, hash: Hash, key: &[u8], value: &[u8]) -> Executed<Before> {
         let found = self.store.lookup(hash, key, self.now);
-        let change = Change::new(&found, Record { kind: Kind::Set, version: self.next_version(&found)?, expiry: None, key, value });
+        let change = self.change(&found, Record { kind: Kind::Set, version: self.next_version(&found)?, expiry: None, key, value });
         if planted("half_an_mset") {
             self.charge(change.growth)?;
         }
-        let before = self.store.exchange(hash, &change.record)?;
+        let before = self.store.exchange(change.spot, &change.record)?;
         self.end_outlived(change.outlived);
         self.journal.log.log(&change.record);
         Ok(before)
@@ -437,16 +442,11 @@ impl Engine {
 
 /// A new value for a key, and what it does to memory and floor.
 struct Change<'a> {
+    spot: Spot,
     record: Record<'a>,
     growth: usize,
     /// The version of an expired key whose place it takes.
     outlived: Option<Version>,
-}
-
-impl<'a> Change<'a> {
-    fn new(found: &Lookup<'_>, record: Record<'a>) -> Self {
-        Self { record, growth: found.growth(&record), outlived: found.expired().map(|held| held.version) }
-    }
 }
 
 const NOT_AN_INTEGER: Refusal = Refusal::Error(ErrorCode::Type, Message::NotAnInteger);

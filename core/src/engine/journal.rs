@@ -59,7 +59,7 @@ impl Journal {
             reply.gate(&self.log, self.recent.last_write(hash));
         }
         let found = store.lookup(hash, key, now);
-        if let Lookup::Expired(Record { expiry: Some(expiry), .. }) = found
+        if let Some(Record { expiry: Some(expiry), .. }) = found.expired()
             && !planted("expiry_ungated")
         {
             self.show_time(reply, expiry)?;

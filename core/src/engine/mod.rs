@@ -367,8 +367,9 @@ impl Engine {
             self.sweep();
         }
         let log = self.journal.log.tick(self.now);
+        let gather = self.store.is_scattered().then_some(self.sweep_at);
         let sweep = self.store.next_expiry().map(|due| due.max(self.sweep_at));
-        log.into_iter().chain(sweep).min()
+        log.into_iter().chain(sweep).chain(gather).min()
     }
 
     fn sweep(&mut self) {

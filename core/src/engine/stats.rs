@@ -72,7 +72,7 @@ pub struct HostGauges {
 impl Engine {
     /// The numbers of `STATS` by their names, for a host that shows them elsewhere, too.
     #[must_use]
-    pub fn stats(&self) -> [(&'static str, u64); 37] {
+    pub fn stats(&self) -> [(&'static str, u64); 38] {
         let counters = &self.counters;
         let gauges = &self.gauges;
         let log = &self.journal.log;
@@ -112,6 +112,7 @@ impl Engine {
             ("snapshots_total", 0),
             ("last_snapshot_ms", 0),
             ("mem_data_bytes", self.store.bytes() as u64),
+            ("mem_free_bytes", self.store.free_bytes() as u64),
             ("mem_connection_bytes", gauges.connection_bytes),
             ("mem_limit_bytes", self.options.limits.memory_bytes_max),
             ("mem_rss_bytes", gauges.mem_rss_bytes),

@@ -10,6 +10,7 @@
 
 use alloc::vec::Vec;
 
+use super::index::ShortHash;
 use crate::record::OutOfMemory;
 use crate::units::Millis;
 
@@ -17,12 +18,38 @@ use crate::units::Millis;
 const CHUNK_ITEMS: usize = 1024;
 
 /// One bucket for each bit of a time.
-const BUCKETS: usize = u64::BITS as usize;
+const BUCKETS: usize = 48;
 
+/// A time and a hash, 48 bits of each.
 #[derive(Clone, Copy, Debug)]
 struct Item {
-    due: Millis,
-    hash: u64,
+    due: [u16; 3],
+    hash: [u16; 3],
+}
+
+/// The latest deadline, in the year 10889. What is due later stands here, and is never reached: such keys are only found expired when asked for.
+const DUE_MAX: Millis = Millis((1 << 48) - 1);
+
+impl Item {
+    fn new(due: Millis, hash: ShortHash) -> Self {
+        Self { due: to_48_bits(due.min(DUE_MAX).0), hash: to_48_bits(hash.0) }
+    }
+
+    fn due(self) -> Millis {
+        Millis(from_48_bits(self.due))
+    }
+
+    fn hash(self) -> ShortHash {
+        ShortHash(from_48_bits(self.hash))
+    }
+}
+
+fn to_48_bits(number: u64) -> [u16; 3] {
+    [number, number >> 16, number >> 32].map(|part| u16::try_from(part & 0xFFFF).unwrap_or(0))
+}
+
+fn from_48_bits([low, middle, high]: [u16; 3]) -> u64 {
+    u64::from(low) | u64::from(middle) << 16 | u64::from(high) << 32
 }
 
 #[derive(Debug, Default)]
@@ -110,8 +137,8 @@ impl Deadlines {
     }
 
     /// Adds a deadline.
-    pub(super) fn push(&mut self, due: Millis, hash: u64) -> Result<(), OutOfMemory> {
-        self.file(Item { due, hash })?;
+    pub(super) fn push(&mut self, due: Millis, hash: ShortHash) -> Result<(), OutOfMemory> {
+        self.file(Item::new(due, hash))?;
         self.len += 1;
         Ok(())
     }
@@ -127,25 +154,26 @@ impl Deadlines {
     }
 
     fn file(&mut self, item: Item) -> Result<(), OutOfMemory> {
-        let differs = (item.due.0 ^ self.reached.0).checked_ilog2();
+        let differs = (item.due().0 ^ self.reached.0).checked_ilog2();
         match differs.and_then(|bit| self.buckets.get_mut(bit as usize)) {
-            Some(bucket) if item.due > self.reached => bucket.push(item),
+            Some(bucket) if item.due() > self.reached => bucket.push(item),
             _ => self.moving.push(item),
         }
     }
 
     /// A hash that is due at `now`. Looks at `*steps` items at most and counts them down; `None`: nothing is due, or no step is left.
-    pub(super) fn pop(&mut self, now: Millis, steps: &mut usize) -> Option<(u64, Millis)> {
-        self.reach(now);
+    pub(super) fn pop(&mut self, now: Millis, steps: &mut usize) -> Option<ShortHash> {
+        self.reach(now.min(Millis(DUE_MAX.0 - 1)));
         while *steps > 0 {
             let item = self.moving.pop()?;
             *steps -= 1;
             // Without memory to move it, it stays out: the key is found expired when it is next asked for.
-            if item.due <= self.reached || self.file(item).is_err() {
+            let due = item.due() <= self.reached;
+            if due || self.file(item).is_err() {
                 self.len -= 1;
             }
-            if item.due <= self.reached {
-                return Some((item.hash, item.due));
+            if due {
+                return Some(item.hash());
             }
         }
         None

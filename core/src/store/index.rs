@@ -1,4 +1,4 @@
-//! The index: from a key's hash to its entry, in tables that grow and split one at a time.
+//! The index: from a key's hash to its entry's slot, in tables that grow and split one at a time.
 //!
 //! Extendible hashing (Fagin, Nievergelt, Pippenger, Strong, 1979) over small hashbrown tables: a directory maps the first `depth` bits of a
 //! hash's *position* to a table; a table that is full is split in two, and only then, and rarely, the directory doubles (a copy of
@@ -12,14 +12,18 @@ use alloc::vec::Vec;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
+use super::slabs::{Slabs, Slot};
 use crate::museum::planted;
-use crate::record::{Entry, OutOfMemory};
+use crate::record::{Encoded, OutOfMemory};
 
 /// A table with this many entries is split: 7/8 of 512 buckets, hashbrown's full load.
 const TABLE_ENTRIES_MAX: usize = 448;
 
-/// The directory doubles up to 2^28 slots (1 GiB, for some 10^11 keys); after that, tables grow.
-const DEPTH_MAX: u32 = 28;
+/// A table with this many entries is split where deleted ones have left it without room: clearing up would help for a short time only.
+const CROWDED_ENTRIES: usize = 384;
+
+/// The directory doubles up to 2^25 places (128 MiB, for 10^10 keys, more than there are slots for); after that, tables grow.
+const DEPTH_MAX: u32 = 25;
 
 /// hashbrown tags entries with a hash's top 7 bits. A table picked by those would hold one tag only, and find nothing quickly.
 const TAG_BITS: u32 = 7;
@@ -29,7 +33,7 @@ pub(super) const CURSOR_END: u64 = 1 << DEPTH_MAX;
 
 #[derive(Debug)]
 struct Table {
-    slots: HashTable<Entry>,
+    slots: HashTable<Slot>,
     /// How many bits of the position all its entries share.
     depth: u32,
 }
@@ -38,7 +42,25 @@ struct Table {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hash(pub u64);
 
-/// Where an entry is.
+impl Hash {
+    /// As much of it as finds the key, in 48 bits: tag and position come from its first 32 bits, the bucket in a table from its last.
+    pub(super) fn short(self) -> ShortHash {
+        ShortHash(self.0 >> 32 << 16 | self.0 & 0xFFFF)
+    }
+}
+
+/// 48 bits of a hash: [`Hash::short`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ShortHash(pub(super) u64);
+
+impl ShortHash {
+    /// A hash that is looked for in the same places.
+    fn widened(self) -> Hash {
+        Hash(self.0 >> 16 << 32 | self.0 & 0xFFFF)
+    }
+}
+
+/// Where a slot is noted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     table: usize,
@@ -83,86 +105,111 @@ impl Index {
         self.directory.get(prefix(hash, self.depth)).map_or(0, |&table| table as usize)
     }
 
+    /// The slot that a key of this hash most likely has.
     #[inline]
-    pub(super) fn find(&self, hash: Hash, key: &[u8]) -> Option<&Entry> {
-        self.tables.get(self.table_of(hash))?.slots.find(hash.0, |entry| entry.has_key(key))
+    pub(super) fn likely(&self, hash: Hash) -> Option<Slot> {
+        self.tables.get(self.table_of(hash))?.slots.find(hash.0, |_| true).copied()
     }
 
-    /// The entry that a key of this hash most likely has.
+    /// A key's slot, and where it is noted until something is added or removed.
     #[inline]
-    pub(super) fn likely(&self, hash: Hash) -> Option<&Entry> {
-        self.tables.get(self.table_of(hash))?.slots.find(hash.0, |_| true)
-    }
-
-    /// Where a key's entry is, until something is added or removed.
-    #[inline]
-    pub(super) fn place(&self, hash: Hash, key: &[u8]) -> Option<Place> {
+    pub(super) fn find(&self, slabs: &Slabs, hash: Hash, key: &[u8]) -> Option<(Place, Slot)> {
         let table = self.table_of(hash);
-        let bucket = self.tables.get(table)?.slots.find_bucket_index(hash.0, |entry| entry.has_key(key))?;
-        Some(Place { table, bucket })
+        let slots = &self.tables.get(table)?.slots;
+        let bucket = slots.find_bucket_index(hash.0, |&slot| slabs.has_key(slot, key))?;
+        Some((Place { table, bucket }, *slots.get_bucket(bucket)?))
     }
 
+    /// Notes another slot at a place.
     #[inline]
-    pub(super) fn at(&mut self, place: Place) -> Option<&mut Entry> {
-        self.tables.get_mut(place.table)?.slots.get_bucket_mut(place.bucket)
+    pub(super) fn replace(&mut self, place: Place, slot: Slot) {
+        let noted = self.tables.get_mut(place.table).and_then(|table| table.slots.get_bucket_mut(place.bucket));
+        noted.into_iter().for_each(|noted| *noted = slot);
     }
 
-    /// An entry of this hash for which `due` holds (hashes of different keys may be the same).
-    pub(super) fn find_by_hash(&self, hash: Hash, due: impl Fn(&Entry) -> bool) -> Option<&Entry> {
-        let slots = &self.tables.get(self.table_of(hash))?.slots;
-        slots.find(hash.0, |entry| self.hash(entry.record().key) == hash && due(entry))
+    /// The slot of an entry of this hash for which `due` holds (hashes of different keys may be the same).
+    pub(super) fn find_by_hash(&self, slabs: &Slabs, hash: ShortHash, due: impl Fn(Encoded<'_>) -> bool) -> Option<Slot> {
+        let wide = hash.widened();
+        let slots = &self.tables.get(self.table_of(wide))?.slots;
+        slots.find(wide.0, |&slot| self.is_it(slabs.get(slot), hash) && due(slabs.get(slot))).copied()
     }
 
-    /// Adds an entry whose key isn't there.
-    pub(super) fn insert(&mut self, hash: Hash, entry: Entry) -> Result<&Entry, OutOfMemory> {
-        self.make_room(hash)?;
+    fn is_it(&self, entry: Encoded<'_>, hash: ShortHash) -> bool {
+        self.hash(entry.record().key).short() == hash
+    }
+
+    /// Notes a slot for a key that isn't there.
+    pub(super) fn insert(&mut self, slabs: &Slabs, hash: Hash, slot: Slot) -> Result<(), OutOfMemory> {
+        self.make_room(slabs, hash)?;
         let at = self.table_of(hash);
         let hasher = self.hasher;
         let table = self.tables.get_mut(at).ok_or(OutOfMemory)?;
         self.len += 1;
-        Ok(table.slots.insert_unique(hash.0, entry, |entry| hasher.hash(entry.record().key)).into_mut())
+        table.slots.insert_unique(hash.0, slot, |&slot| hasher.hash(slabs.get(slot).record().key));
+        Ok(())
     }
 
-    pub(super) fn remove(&mut self, hash: Hash, key: &[u8]) -> Option<Entry> {
-        self.remove_if(hash, |entry| entry.has_key(key))
+    /// Forgets a key's slot.
+    pub(super) fn remove(&mut self, slabs: &Slabs, hash: Hash, key: &[u8]) -> Option<Slot> {
+        self.remove_if(hash, |slot| slabs.has_key(slot, key))
     }
 
-    /// Removes an entry of this hash for which `due` holds.
-    pub(super) fn remove_by_hash(&mut self, hash: Hash, due: impl Fn(&Entry) -> bool) -> Option<Entry> {
+    /// Forgets the slot of an entry of this hash for which `due` holds.
+    pub(super) fn remove_by_hash(&mut self, slabs: &Slabs, hash: ShortHash, due: impl Fn(Encoded<'_>) -> bool) -> Option<Slot> {
         let hasher = self.hasher;
-        self.remove_if(hash, |entry| hasher.hash(entry.record().key) == hash.0 && due(entry))
+        let is_it = |entry: Encoded<'_>| Hash(hasher.hash(entry.record().key)).short() == hash && due(entry);
+        self.remove_if(hash.widened(), |slot| is_it(slabs.get(slot)))
     }
 
-    fn remove_if(&mut self, hash: Hash, is_it: impl Fn(&Entry) -> bool) -> Option<Entry> {
+    /// An entry has moved.
+    pub(super) fn moved(&mut self, hash: Hash, from: Slot, to: Slot) {
+        let at = self.table_of(hash);
+        if let Some(noted) = self.tables.get_mut(at).and_then(|table| table.slots.find_mut(hash.0, |&slot| slot == from)) {
+            *noted = to;
+        }
+    }
+
+    fn remove_if(&mut self, hash: Hash, is_it: impl Fn(Slot) -> bool) -> Option<Slot> {
         let at = self.table_of(hash);
         let table = self.tables.get_mut(at)?;
-        let (entry, _) = table.slots.find_entry(hash.0, is_it).ok()?.remove();
+        let (slot, _) = table.slots.find_entry(hash.0, |&slot| is_it(slot)).ok()?.remove();
         self.len -= 1;
         if table.slots.is_empty() {
             self.bytes -= table.slots.allocation_size();
             table.slots = HashTable::new();
         }
-        Some(entry)
+        Some(slot)
     }
 
     /// Makes sure that one more entry of this hash can be added without allocating.
-    fn make_room(&mut self, hash: Hash) -> Result<(), OutOfMemory> {
+    fn make_room(&mut self, slabs: &Slabs, hash: Hash) -> Result<(), OutOfMemory> {
         loop {
             let at = self.table_of(hash);
             let hasher = self.hasher;
             let table = self.tables.get_mut(at).ok_or(OutOfMemory)?;
-            if table.slots.len() < TABLE_ENTRIES_MAX || table.depth >= DEPTH_MAX {
-                let before = table.slots.allocation_size();
-                table.slots.try_reserve(1, |entry| hasher.hash(entry.record().key)).map_err(|_| OutOfMemory)?;
-                self.bytes += table.slots.allocation_size() - before;
+            let len = table.slots.len();
+            // What deleted entries have left behind doesn't count as capacity.
+            if table.slots.capacity() > len {
                 return Ok(());
             }
-            self.split(at, hash)?;
+            if table.depth < DEPTH_MAX && len >= CROWDED_ENTRIES {
+                self.split(slabs, at, hash)?;
+                continue;
+            }
+            let mut larger = HashTable::new();
+            let target = if table.depth < DEPTH_MAX { (len + len / 4 + 1).min(TABLE_ENTRIES_MAX) } else { 2 * len };
+            let hash_of = |slot: &Slot| hasher.hash(slabs.get(*slot).record().key);
+            larger.try_reserve(target, hash_of).map_err(|_| OutOfMemory)?;
+            for &slot in &table.slots {
+                larger.insert_unique(hash_of(&slot), slot, hash_of);
+            }
+            self.bytes = self.bytes + larger.allocation_size() - table.slots.allocation_size();
+            table.slots = larger;
         }
     }
 
     /// Splits a table by the next bit of its entries' positions.
-    fn split(&mut self, at: usize, hash: Hash) -> Result<(), OutOfMemory> {
+    fn split(&mut self, slabs: &Slabs, at: usize, hash: Hash) -> Result<(), OutOfMemory> {
         let depth = self.tables.get(at).ok_or(OutOfMemory)?.depth;
         if depth == self.depth {
             self.double()?;
@@ -171,22 +218,26 @@ impl Index {
         let hasher = self.hasher;
         let new = u32::try_from(self.tables.len()).map_err(|_| OutOfMemory)?;
         let table = self.tables.get_mut(at).ok_or(OutOfMemory)?;
-        let is_upper = |entry: &Entry| position(Hash(hasher.hash(entry.record().key))) << depth >> (u64::BITS - 1) == 1;
-        let upper_len = table.slots.iter().filter(|entry| is_upper(entry)).count();
-        let mut upper = HashTable::new();
-        upper.try_reserve(upper_len, |_: &Entry| 0).map_err(|_| OutOfMemory)?;
-        for entry in table.slots.extract_if(|entry| is_upper(entry)) {
-            let hash = hasher.hash(entry.record().key);
-            upper.insert_unique(hash, entry, |entry| hasher.hash(entry.record().key));
+        let hash_of = |slot: &Slot| hasher.hash(slabs.get(*slot).record().key);
+        let is_upper = |hash: u64| position(Hash(hash)) << depth >> (u64::BITS - 1) == 1;
+        let upper_len = table.slots.iter().filter(|slot| is_upper(hash_of(slot))).count();
+        let [mut lower, mut upper] = [HashTable::new(), HashTable::new()];
+        for (half, len) in [(&mut lower, table.slots.len() - upper_len), (&mut upper, upper_len)] {
+            half.try_reserve(len + len / 16, hash_of).map_err(|_| OutOfMemory)?;
         }
-        table.depth = depth + 1;
-        self.bytes += upper.allocation_size();
+        for &slot in &table.slots {
+            let hash = hash_of(&slot);
+            let half = if is_upper(hash) { &mut upper } else { &mut lower };
+            half.insert_unique(hash, slot, hash_of);
+        }
+        self.bytes = self.bytes + lower.allocation_size() + upper.allocation_size() - table.slots.allocation_size();
+        *table = Table { slots: lower, depth: depth + 1 };
         self.tables.push(Table { slots: upper, depth: depth + 1 });
-        // The directory's slots of this table are the 2^(depth of directory − depth) that share its prefix; the upper half now belongs to the new one.
-        let slots = 1_usize << (self.depth - depth);
-        let first = prefix(hash, depth) * slots;
-        for slot in self.directory.get_mut(first + slots / 2..first + slots).unwrap_or_default() {
-            *slot = new;
+        // The directory's places of this table are the 2^(depth of directory − depth) that share its prefix; the upper half now belongs to the new one.
+        let places = 1_usize << (self.depth - depth);
+        let first = prefix(hash, depth) * places;
+        for place in self.directory.get_mut(first + places / 2..first + places).unwrap_or_default() {
+            *place = new;
         }
         Ok(())
     }
@@ -205,14 +256,14 @@ impl Index {
 
     /// Visits the entries of the table at `cursor` (0 at first) and returns where the next begins, [`CURSOR_END`] after the last.
     /// An entry that is there throughout a walk is visited at least once. Bounded by one table's entries.
-    pub(super) fn walk<'a>(&'a self, cursor: u64, mut visit: impl FnMut(&'a Entry)) -> u64 {
-        let slot = cursor.min(CURSOR_END - 1) >> (DEPTH_MAX - self.depth);
+    pub(super) fn walk(&self, cursor: u64, mut visit: impl FnMut(Slot)) -> u64 {
+        let place = cursor.min(CURSOR_END - 1) >> (DEPTH_MAX - self.depth);
         let Some(table) =
-            usize::try_from(slot).ok().and_then(|slot| self.directory.get(slot)).and_then(|&table| self.tables.get(table as usize))
+            usize::try_from(place).ok().and_then(|place| self.directory.get(place)).and_then(|&table| self.tables.get(table as usize))
         else {
             return CURSOR_END;
         };
-        table.slots.iter().for_each(&mut visit);
+        table.slots.iter().copied().for_each(&mut visit);
         let depth = if planted("walk_skips_split_tables") { self.tables.first().map_or(0, |first| first.depth) } else { table.depth };
         let range = DEPTH_MAX - depth;
         ((cursor.min(CURSOR_END - 1) >> range) + 1) << range

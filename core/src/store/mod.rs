@@ -5,17 +5,16 @@
 
 mod deadlines;
 mod index;
+mod slabs;
 
 pub use index::Hash;
-use index::{CURSOR_END, Index};
+use index::{CURSOR_END, Index, Place, ShortHash};
+use slabs::{Slabs, Slot};
 
 use crate::museum::planted;
-use crate::record::{Entry, Kind, OutOfMemory, Record};
+use crate::record::{Encoded, Kind, OutOfMemory, Record};
 use crate::units::{Millis, Version};
 use deadlines::Deadlines;
-
-/// What an allocation costs beside its bytes, on average, in the accounting: the allocator's header and rounding.
-const ALLOCATION_OVERHEAD_BYTES: usize = 16;
 
 /// So many deadlines may stand for nothing before it is worth gathering them anew.
 const STALE_DEADLINES: usize = 64 << 10;
@@ -23,56 +22,51 @@ const STALE_DEADLINES: usize = 64 << 10;
 /// How many chunks of deadlines that were replaced are given back with each sweep.
 const DISCARDED_CHUNKS: usize = 16;
 
+/// Where a key is, or would be, until something is added or removed.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot {
+    hash: Hash,
+    held: Option<(Place, Slot)>,
+}
+
 /// What is known of a key at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookup<'a> {
-    /// It is there.
-    Live(Record<'a>),
-    /// It has reached its expiry: it is gone, but its memory is still held.
-    Expired(Record<'a>),
-    /// It is not there.
-    Absent,
+#[derive(Clone, Copy, Debug)]
+pub struct Lookup<'a> {
+    /// Where it is.
+    pub spot: Spot,
+    record: Option<Record<'a>>,
+    expired: bool,
 }
 
 impl<'a> Lookup<'a> {
     /// The record of a key that is there.
     #[must_use]
     pub fn live(&self) -> Option<Record<'a>> {
-        match *self {
-            Lookup::Live(record) => Some(record),
-            Lookup::Expired(_) | Lookup::Absent => None,
-        }
+        if self.expired { None } else { self.record }
     }
 
-    /// The record of a key that has expired.
+    /// The record of a key that has reached its expiry: it is gone, but its memory is still held.
     #[must_use]
     pub fn expired(&self) -> Option<Record<'a>> {
-        match *self {
-            Lookup::Expired(record) => Some(record),
-            Lookup::Live(_) | Lookup::Absent => None,
-        }
-    }
-
-    /// How much memory it takes to put `record` in this one's place, bytes; the growth of tables comes on top.
-    #[must_use]
-    pub fn growth(&self, record: &Record<'_>) -> usize {
-        match self {
-            Lookup::Live(held) | Lookup::Expired(held) => record.encoded_len().saturating_sub(held.encoded_len()),
-            Lookup::Absent => record.encoded_len() + ALLOCATION_OVERHEAD_BYTES,
-        }
+        if self.expired { self.record } else { None }
     }
 }
+
+/// What a [`Store::exchange`] has replaced. Holds memory that only the store can give back.
+#[derive(Debug)]
+#[must_use]
+pub struct Before(Option<Slot>);
 
 /// All keys.
 #[derive(Debug)]
 pub struct Store {
     index: Index,
+    slabs: Slabs,
     deadlines: Deadlines,
     renewal: Option<Renewal>,
     /// Replaced, and given back a little at a time.
     retired: Deadlines,
     floor: Version,
-    entry_bytes: usize,
     with_expiry: usize,
     expired_total: u64,
 }
@@ -92,11 +86,11 @@ impl Store {
     pub fn new(hash_key: [u8; 16]) -> Result<Self, OutOfMemory> {
         Ok(Self {
             index: Index::new(hash_key)?,
+            slabs: Slabs::new(),
             deadlines: Deadlines::new(),
             renewal: None,
             retired: Deadlines::new(),
             floor: Version::NONE,
-            entry_bytes: 0,
             with_expiry: 0,
             expired_total: 0,
         })
@@ -133,11 +127,17 @@ impl Store {
         self.expired_total
     }
 
-    /// Memory held, bytes: entries, index and deadlines.
+    /// Memory in use, bytes: entries, index and deadlines. Free room between entries isn't counted, see [`Store::free_bytes`].
     #[must_use]
     pub fn bytes(&self) -> usize {
         let renewal = self.renewal.as_ref().map_or(0, |renewal| renewal.deadlines.bytes());
-        self.entry_bytes + self.index.bytes() + self.deadlines.bytes() + renewal + self.retired.bytes()
+        self.slabs.used_bytes() + self.slabs.overhead_bytes() + self.index.bytes() + self.deadlines.bytes() + renewal + self.retired.bytes()
+    }
+
+    /// Room between entries that is allocated and free for others of their size, bytes. [`Store::sweep`] gives back what gets out of hand.
+    #[must_use]
+    pub fn free_bytes(&self) -> usize {
+        self.slabs.held_bytes() - self.slabs.used_bytes()
     }
 
     /// The highest version that a removed key had: a new key starts above it.
@@ -155,85 +155,112 @@ impl Store {
     #[must_use]
     #[inline]
     pub fn lookup(&self, hash: Hash, key: &[u8], now: Millis) -> Lookup<'_> {
-        match self.index.find(hash, key).map(Entry::record) {
-            None => Lookup::Absent,
-            Some(record) if record.expiry.is_some_and(|expiry| expiry <= now) => Lookup::Expired(record),
-            Some(record) => Lookup::Live(record),
-        }
+        let spot = self.find(hash, key);
+        let record = spot.held.map(|(_, slot)| self.slabs.get(slot).record());
+        let expired = record.and_then(|record| record.expiry).is_some_and(|expiry| expiry <= now);
+        Lookup { spot, record, expired }
+    }
+
+    #[inline]
+    fn find(&self, hash: Hash, key: &[u8]) -> Spot {
+        Spot { hash, held: self.index.find(&self.slabs, hash, key) }
+    }
+
+    fn expiry_at(&self, spot: Spot) -> Option<Millis> {
+        spot.held.and_then(|(_, slot)| self.slabs.peek(slot).expiry())
+    }
+
+    /// How much memory it takes to put `record` at this spot, bytes; the growth of tables and deadlines comes on top.
+    #[must_use]
+    pub fn growth(&self, spot: Spot, record: &Record<'_>) -> usize {
+        let held = spot.held.map_or(0, |(_, slot)| self.slabs.bytes_of(slot));
+        slabs::slot_bytes(record.encoded_len()).saturating_sub(held)
     }
 
     /// Asks memory for what lookups of these keys will need, of `N` at most. Changes nothing.
     #[inline]
     pub fn touch<const N: usize>(&self, hashes: impl Iterator<Item = Hash>) {
         // First all tags, then all entries: in each of the loops no load waits for another's, so that they are under way together.
-        let likely: heapless::Vec<&Entry, N> = hashes.filter_map(|hash| self.index.likely(hash)).take(N).collect();
-        likely.iter().for_each(|entry| entry.touch());
+        let likely: heapless::Vec<Slot, N> = hashes.filter_map(|hash| self.index.likely(hash)).take(N).collect();
+        likely.iter().for_each(|&slot| self.slabs.touch(slot));
     }
 
     /// The version that the next value of a key gets; `None` when the 64-bit range is used up.
     #[must_use]
     pub fn next_version(&self, found: &Lookup<'_>) -> Option<Version> {
-        match found {
-            Lookup::Live(record) => record.version.next(),
-            Lookup::Expired(record) if planted("version_below_floor") => record.version.next(),
-            Lookup::Expired(record) => self.floor.max(record.version).next(),
-            Lookup::Absent => self.floor.next(),
+        match found.record {
+            Some(record) if !found.expired || planted("version_below_floor") => record.version.next(),
+            Some(record) => self.floor.max(record.version).next(),
+            None => self.floor.next(),
         }
     }
 
-    /// Makes a key what a [`Kind::Set`] record says. Returns the record's bytes, as they are held now.
+    /// Makes the key at `spot` what a [`Kind::Set`] record says. Returns the record's bytes, as they are held now.
     ///
     /// # Errors
     /// No memory; nothing has changed.
-    pub fn put(&mut self, hash: Hash, record: &Record<'_>) -> Result<&[u8], OutOfMemory> {
-        self.schedule(hash, record)?;
-        let Some(place) = self.index.place(hash, record.key) else { return self.insert(hash, Entry::new(record)?).map(Entry::bytes) };
-        // It was there just now.
-        let held = self.index.at(place).ok_or(OutOfMemory)?;
-        let (old_cost, old_expiry) = (cost(held), held.expiry());
-        if !held.overwrite(record) {
-            *held = Entry::new(record)?;
+    pub fn put(&mut self, spot: Spot, record: &Record<'_>) -> Result<&[u8], OutOfMemory> {
+        let expiry = self.expiry_at(spot);
+        self.schedule(spot.hash, expiry, record.expiry)?;
+        let slot = match spot.held {
+            None => self.insert(spot.hash, record)?,
+            Some((place, old)) => {
+                let slot = if self.slabs.overwrite(old, record) { old } else { self.slabs.insert(record)? };
+                if slot != old {
+                    self.index.replace(place, slot);
+                    self.slabs.free(old);
+                }
+                self.count_expiry(expiry, record.expiry);
+                slot
+            }
+        };
+        Ok(self.slabs.get(slot).bytes())
+    }
+
+    /// Adds a key that isn't there.
+    fn insert(&mut self, hash: Hash, record: &Record<'_>) -> Result<Slot, OutOfMemory> {
+        let slot = self.slabs.insert(record)?;
+        if let Err(error) = self.index.insert(&self.slabs, hash, slot) {
+            self.slabs.free(slot);
+            return Err(error);
         }
-        self.entry_bytes = self.entry_bytes + cost(held) - old_cost;
-        self.with_expiry = self.with_expiry + usize::from(record.expiry.is_some()) - usize::from(old_expiry.is_some());
-        Ok(held.bytes())
+        self.count_expiry(None, record.expiry);
+        Ok(slot)
     }
 
-    fn insert(&mut self, hash: Hash, entry: Entry) -> Result<&Entry, OutOfMemory> {
-        let (cost, expiry) = (cost(&entry), entry.expiry());
-        let entry = self.index.insert(hash, entry)?;
-        self.entry_bytes += cost;
-        self.with_expiry += usize::from(expiry.is_some());
-        Ok(entry)
-    }
-
-    /// As [`Store::put`], but gives back what was there before, for [`Store::restore`].
+    /// As [`Store::put`], but keeps what was there before, for [`Store::restore`] or [`Store::forget`].
     ///
     /// # Errors
     /// No memory; nothing has changed.
-    pub fn exchange(&mut self, hash: Hash, record: &Record<'_>) -> Result<Option<Entry>, OutOfMemory> {
-        self.schedule(hash, record)?;
-        let entry = Entry::new(record)?;
-        self.replace(hash, entry)
+    pub fn exchange(&mut self, spot: Spot, record: &Record<'_>) -> Result<Before, OutOfMemory> {
+        let expiry = self.expiry_at(spot);
+        self.schedule(spot.hash, expiry, record.expiry)?;
+        let Some((place, old)) = spot.held else {
+            self.insert(spot.hash, record)?;
+            return Ok(Before(None));
+        };
+        let slot = self.slabs.insert(record)?;
+        self.index.replace(place, slot);
+        self.count_expiry(expiry, record.expiry);
+        Ok(Before(Some(old)))
     }
 
-    /// Takes back an [`Store::exchange`].
-    pub fn restore(&mut self, hash: Hash, key: &[u8], before: Option<Entry>) {
-        match before {
-            // The key is there, so replacing needs no room.
-            Some(entry) => drop(self.replace(hash, entry)),
-            None => drop(self.take(hash, key)),
+    /// Takes back a [`Store::exchange`].
+    pub fn restore(&mut self, hash: Hash, key: &[u8], Before(before): Before) {
+        let Some(old) = before else {
+            self.take(hash, key);
+            return;
+        };
+        if let Some((place, new)) = self.index.find(&self.slabs, hash, key) {
+            self.index.replace(place, old);
+            self.count_expiry(self.slabs.peek(new).expiry(), self.slabs.peek(old).expiry());
+            self.slabs.free(new);
         }
     }
 
-    fn replace(&mut self, hash: Hash, entry: Entry) -> Result<Option<Entry>, OutOfMemory> {
-        let Some(place) = self.index.place(hash, entry.record().key) else { return self.insert(hash, entry).map(|_| None) };
-        let held = self.index.at(place).ok_or(OutOfMemory)?;
-        let (new_cost, new_expiry) = (cost(&entry), entry.expiry());
-        let old = core::mem::replace(held, entry);
-        self.entry_bytes = self.entry_bytes + new_cost - cost(&old);
-        self.count_expiry(old.expiry(), new_expiry);
-        Ok(Some(old))
+    /// Gives back the memory of what was there before a [`Store::exchange`] that stays.
+    pub fn forget(&mut self, Before(before): Before) {
+        before.into_iter().for_each(|old| self.slabs.free(old));
     }
 
     fn count_expiry(&mut self, old: Option<Millis>, new: Option<Millis>) {
@@ -241,19 +268,17 @@ impl Store {
     }
 
     /// Every key with an expiry has a deadline no later than it; one that has one already needs no other.
-    fn schedule(&mut self, hash: Hash, record: &Record<'_>) -> Result<(), OutOfMemory> {
-        let Some(expiry) = record.expiry else { return Ok(()) };
-        let before = self.index.find(hash, record.key).and_then(Entry::expiry);
-        if before.is_none_or(|before| expiry < before) {
-            self.push_deadline(expiry, hash)?;
+    fn schedule(&mut self, hash: Hash, before: Option<Millis>, expiry: Option<Millis>) -> Result<(), OutOfMemory> {
+        match expiry {
+            Some(expiry) if before.is_none_or(|before| expiry < before) => self.push_deadline(expiry, hash.short()),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    fn push_deadline(&mut self, due: Millis, hash: Hash) -> Result<(), OutOfMemory> {
-        self.deadlines.push(due, hash.0)?;
+    fn push_deadline(&mut self, due: Millis, hash: ShortHash) -> Result<(), OutOfMemory> {
+        self.deadlines.push(due, hash)?;
         // Without memory for the new ones the old ones do.
-        self.renewal.take_if(|renewal| renewal.deadlines.push(due, hash.0).is_err());
+        self.renewal.take_if(|renewal| renewal.deadlines.push(due, hash).is_err());
         Ok(())
     }
 
@@ -262,30 +287,34 @@ impl Store {
     /// # Errors
     /// No memory; nothing has changed.
     pub fn set_expiry(&mut self, hash: Hash, key: &[u8], expiry: Option<Millis>) -> Result<(), OutOfMemory> {
-        let Some(old) = self.index.find(hash, key) else { return Ok(()) };
-        let old = old.record();
-        let entry = Entry::new(&Record { expiry, ..old })?;
-        let before = old.expiry;
-        if let Some(expiry) = expiry
-            && before.is_none_or(|before| expiry < before)
-        {
-            self.push_deadline(expiry, hash)?;
-        }
-        self.replace(hash, entry).map(drop)
+        let Some((place, slot)) = self.index.find(&self.slabs, hash, key) else { return Ok(()) };
+        let before = self.slabs.peek(slot).expiry();
+        self.schedule(hash, before, expiry)?;
+        let slot = self.slabs.set_expiry(slot, expiry)?;
+        self.index.replace(place, slot);
+        self.count_expiry(before, expiry);
+        Ok(())
     }
 
     /// Removes a key; the floor rises to its version. Returns whether it was there.
     pub fn remove(&mut self, hash: Hash, key: &[u8]) -> bool {
-        let Some(entry) = self.take(hash, key) else { return false };
-        self.raise_floor(entry.record().version);
+        let Some(version) = self.take(hash, key) else { return false };
+        self.raise_floor(version);
         true
     }
 
-    fn take(&mut self, hash: Hash, key: &[u8]) -> Option<Entry> {
-        let entry = self.index.remove(hash, key)?;
-        self.entry_bytes -= cost(&entry);
-        self.count_expiry(entry.expiry(), None);
-        Some(entry)
+    /// Removes a key and tells its version.
+    fn take(&mut self, hash: Hash, key: &[u8]) -> Option<Version> {
+        let slot = self.index.remove(&self.slabs, hash, key)?;
+        Some(self.give_back(slot))
+    }
+
+    /// Gives back the memory of an entry that the index doesn't know any more, and tells its version.
+    fn give_back(&mut self, slot: Slot) -> Version {
+        let Record { version, expiry, .. } = self.slabs.get(slot).record();
+        self.slabs.free(slot);
+        self.count_expiry(expiry, None);
+        version
     }
 
     /// Notes that an expired key was found and replaced, or is about to be removed.
@@ -293,30 +322,49 @@ impl Store {
         self.expired_total += 1;
     }
 
-    /// Removes keys that have expired at `now`. Looks at `steps` deadlines at most; returns how many keys it removed, and
-    /// whether nothing is left to do at `now`.
+    /// Removes keys that have expired at `now`, and puts memory in order. Looks at `steps` deadlines at most, and moves the entries of one slab
+    /// at most; returns how many keys it removed, and whether nothing is left to do at `now`.
     pub fn sweep(&mut self, now: Millis, mut steps: usize) -> (usize, bool) {
         let before = self.expired_total;
-        while let Some((hash, _)) = self.deadlines.pop(now, &mut steps) {
-            self.sweep_one(Hash(hash), now);
+        while let Some(hash) = self.deadlines.pop(now, &mut steps) {
+            self.sweep_one(hash, now);
         }
         let all = self.renew_deadlines(steps) && steps > 0;
-        (usize::try_from(self.expired_total - before).unwrap_or(usize::MAX), all)
+        self.gather();
+        (usize::try_from(self.expired_total - before).unwrap_or(usize::MAX), all && !self.is_scattered())
     }
 
-    fn sweep_one(&mut self, hash: Hash, now: Millis) {
-        if let Some(entry) =
-            self.index.remove_by_hash(hash, |entry| entry.expired(now) || (planted("swept_too_early") && entry.expiry().is_some()))
-        {
-            self.entry_bytes -= cost(&entry);
-            self.count_expiry(entry.expiry(), None);
+    fn sweep_one(&mut self, hash: ShortHash, now: Millis) {
+        let due = |entry: Encoded<'_>| entry.expired(now) || (planted("swept_too_early") && entry.expiry().is_some());
+        if let Some(slot) = self.index.remove_by_hash(&self.slabs, hash, due) {
+            let version = self.give_back(slot);
             if !planted("floor_below_expired") {
-                self.raise_floor(entry.record().version);
+                self.raise_floor(version);
             }
             self.expired_total += 1;
-        } else if let Some(later) = self.index.find_by_hash(hash, |entry| entry.expiry().is_some()).and_then(Entry::expiry) {
+        } else if let Some(slot) = self.index.find_by_hash(&self.slabs, hash, |entry| entry.expiry().is_some())
+            && let Some(later) = self.slabs.get(slot).expiry()
+        {
             // The deadline was moved since. Without memory for it the key is found expired when it is next asked for.
             let _ = self.push_deadline(later, hash);
+        }
+    }
+
+    /// Whether free memory between entries is worth being gathered: [`Store::sweep`] does it.
+    #[must_use]
+    pub fn is_scattered(&self) -> bool {
+        self.slabs.is_wasteful()
+    }
+
+    /// Empties a slab that has few entries.
+    fn gather(&mut self) {
+        if let Some(slab) = self.slabs.sparse() {
+            let Self { index, slabs, .. } = self;
+            slabs.dissolve(slab, |key, from, to| {
+                if !planted("move_not_noted") {
+                    index.moved(index.hash(key), from, to);
+                }
+            });
         }
     }
 
@@ -333,13 +381,13 @@ impl Store {
                 return false;
             }
             steps -= 1;
-            let index = &self.index;
+            let (index, slabs) = (&self.index, &self.slabs);
             let mut pushed = Ok(());
-            renewal.cursor = index.walk(renewal.cursor, |entry| {
-                let record = entry.record();
+            renewal.cursor = index.walk(renewal.cursor, |slot| {
+                let record = slabs.get(slot).record();
                 steps = steps.saturating_sub(1);
                 if let (Some(expiry), Ok(())) = (record.expiry, pushed) {
-                    pushed = renewal.deadlines.push(expiry, index.hash(record.key).0);
+                    pushed = renewal.deadlines.push(expiry, index.hash(record.key).short());
                 }
             });
             if pushed.is_err() {
@@ -361,7 +409,7 @@ impl Store {
     /// Visits the keys at a cursor (0 at first) and returns the next cursor, or `None` at the end. A key that is there
     /// throughout is visited at least once, however the store grows meanwhile. A call visits some hundred keys at most.
     pub fn walk<'a>(&'a self, cursor: u64, mut visit: impl FnMut(Record<'a>)) -> Option<u64> {
-        let next = self.index.walk(cursor, |entry| visit(entry.record()));
+        let next = self.index.walk(cursor, |slot| visit(self.slabs.get(slot).record()));
         (next < CURSOR_END).then_some(next)
     }
 
@@ -373,7 +421,7 @@ impl Store {
         let hash = self.hash(record.key);
         match record.kind {
             Kind::Set => {
-                self.put(hash, record)?;
+                self.put(self.find(hash, record.key), record)?;
             }
             Kind::Del => {
                 if !planted("deleted_key_back") {
@@ -388,10 +436,6 @@ impl Store {
     }
 }
 
-fn cost(entry: &Entry) -> usize {
-    entry.bytes().len() + ALLOCATION_OVERHEAD_BYTES
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,7 +443,7 @@ mod tests {
 
     fn put(store: &mut Store, key: &str, expiry: Option<u64>) {
         let record = Record { kind: Kind::Set, version: Version(1), expiry: expiry.map(Millis), key: key.as_bytes(), value: b"v" };
-        store.put(store.hash(key.as_bytes()), &record).unwrap();
+        store.put(store.find(store.hash(key.as_bytes()), key.as_bytes()), &record).unwrap();
     }
 
     #[test]

@@ -67,6 +67,7 @@ const METRICS: &[Metric] = &[
     metric("wal_syncs", "wal_syncs_total", "counter", "Syncs of the log."),
     metric("read_only", "read_only", "gauge", "1 while there is no space for the log on the disk and writes are refused."),
     metric("mem_data_bytes", "mem_data_bytes", "gauge", "Memory of keys, values and index."),
+    metric("mem_free_bytes", "mem_free_bytes", "gauge", "Memory allocated for keys and values, and free at the moment."),
     metric("mem_connection_bytes", "mem_connection_bytes", "gauge", "Memory of the connections' buffers."),
     metric("mem_limit_bytes", "mem_limit_bytes", "gauge", "max_memory_bytes; 0: no limit."),
     metric("mem_rss_bytes", "resident_memory_bytes", "gauge", "Resident memory of the process."),

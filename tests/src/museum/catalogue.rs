@@ -85,6 +85,8 @@ pub const EXHIBITS: &[Exhibit] = &[
     bug("floor_below_expired", STORE, 100, "the version floor is not raised by a key that expires"),
     bug("version_below_floor", STORE, 100, "a key in an expired one's place counts on from that one's version"),
     bug("swept_too_early", STORE, 100, "the sweep removes a key that was given a later expiry"),
+    bug("move_not_noted", STORE, 1000, "the index still points to where an entry was before memory was gathered"),
+    bug("length_not_noted", "core/src/store/slabs/mod.rs", 100, "a value in the place of a longer one keeps its end"),
     bug("walk_skips_split_tables", "core/src/store/index.rs", 1000, "a walk takes every table for as deep as the first").fast(),
     bug("time_forgotten", ENGINE, 1000, "the time high-water is ignored: with a clock set back expired keys return").fast(),
     bug("clock_in_replay", ENGINE, 1000, "replay looks at the clock and drops what has expired by it"),

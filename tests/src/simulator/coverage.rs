@@ -50,6 +50,8 @@ marks! {
     ExpiryHeld,
     /// a sweep removed expired keys
     Swept,
+    /// entries were moved, so that few slabs hold them
+    Gathered,
     /// a write was refused for want of memory
     Oom,
     /// a write was refused since the disk is full

@@ -338,6 +338,7 @@ impl World {
 
     pub(super) fn tick(&mut self) -> Checked {
         let before = self.engine.store().expired_total();
+        let scattered = self.engine.store().free_bytes();
         self.engine.gauges.connection_bytes = self.clients.iter().map(|client| client.buffer_bytes() as u64).sum();
         let next = self.engine.tick(self.clock.now());
         self.now = self.now.max(self.clock.now().0);
@@ -346,6 +347,8 @@ impl World {
         ensure(next.is_none_or(|next| next.0 > now), Check::Bounds, || format!("at {now} tick wants to be called again at {next:?}"))?;
         if self.engine.store().expired_total() > before {
             self.coverage.hit(Mark::Swept);
+        } else if self.engine.store().free_bytes() < scattered {
+            self.coverage.hit(Mark::Gathered);
         }
         self.follow_floor()
     }

@@ -1,0 +1,376 @@
+//! Where entries live: slots of some seventy sizes, many of one size in a slab.
+//!
+//! The slab allocator of Bonwick (USENIX 1994), as memcached uses it: a slot's name takes 4 bytes where a pointer with a length takes 16, and an
+//! allocator's header is saved. Sizes grow by an eighth, so that an entry wastes a sixteenth on average. What slab allocators
+//! are blamed for, slabs that stay because of a few entries each, is mended by moving these: see [`Slabs::sparse`].
+//! An entry too large to share a slab has one of its own, of exactly its size. Knows nothing of keys.
+
+mod size;
+mod slab;
+
+use alloc::vec::Vec;
+
+use crate::museum::planted;
+use crate::record::{Encoded, OutOfMemory, Record};
+use crate::units::Millis;
+use size::{CLASSES, SHARED_BYTES_MAX, SLAB_BYTES, class_of, slot_bytes_of};
+use slab::{NONE, Slab, TRAILER_BYTES, content, is_free, put, set_len};
+
+pub(super) use size::slot_bytes;
+
+/// A slab has at most 2^9 slots: so slots of 16 bytes and entries of megabytes both fit into what 32 bits can name.
+const SLOTS_LOG2: u32 = 9;
+
+/// The first slab of a class has so many slots; later ones a quarter of what the class has already.
+const SLOTS_MIN: usize = 4;
+
+/// A search for a sparse slab looks at so many of a class.
+const SEARCHED_SLABS: usize = 16;
+
+/// Where an entry is. Must be given back with [`Slabs::free`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(u32);
+
+impl Slot {
+    fn new(slab: u32, index: u16) -> Self {
+        Self(slab << SLOTS_LOG2 | u32::from(index))
+    }
+
+    fn slab(self) -> usize {
+        (self.0 >> SLOTS_LOG2) as usize
+    }
+
+    fn index(self) -> usize {
+        (self.0 & ((1 << SLOTS_LOG2) - 1)) as usize
+    }
+}
+
+/// All slabs whose slots have the same size.
+#[derive(Debug, Default)]
+struct Class {
+    /// Slabs with free slots.
+    roomy: Vec<u32>,
+    slabs: usize,
+    slots: usize,
+    used: usize,
+    /// Where the search for a sparse slab goes on.
+    searched: usize,
+}
+
+impl Class {
+    fn free(&self) -> usize {
+        self.slots - self.used
+    }
+
+    /// How many slots the next slab has.
+    fn next_slots(&self, slot_bytes: usize) -> usize {
+        (self.slots / 4).clamp(SLOTS_MIN, (SLAB_BYTES / slot_bytes).min(1 << SLOTS_LOG2))
+    }
+
+    /// Whether more slots are free than an eighth of those in use and two slabs' worth.
+    fn is_wasteful(&self, at: usize) -> bool {
+        self.free() > self.used / 8 + 2 * self.next_slots(slot_bytes_of(at))
+    }
+}
+
+/// All entries.
+#[derive(Debug)]
+pub(super) struct Slabs {
+    slabs: Vec<Slab>,
+    /// Numbers of slabs that don't exist any more.
+    vacant: Vec<u32>,
+    classes: [Class; CLASSES],
+    used_bytes: usize,
+    held_bytes: usize,
+}
+
+impl Slabs {
+    pub(super) fn new() -> Self {
+        Self { slabs: Vec::new(), vacant: Vec::new(), classes: core::array::from_fn(|_| Class::default()), used_bytes: 0, held_bytes: 0 }
+    }
+
+    /// What the entries take, each as much as its slot has, bytes.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    /// What has been allocated for entries, bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// What the administration of slabs takes, bytes.
+    pub(super) fn overhead_bytes(&self) -> usize {
+        self.slabs.capacity() * size_of::<Slab>() + self.vacant.capacity() * size_of::<u32>()
+    }
+
+    fn slab(&self, slot: Slot) -> Option<&Slab> {
+        self.slabs.get(slot.slab())
+    }
+
+    /// An entry.
+    #[inline]
+    pub(super) fn get(&self, slot: Slot) -> Encoded<'_> {
+        Encoded::new(content(self.peek(slot).bytes()))
+    }
+
+    /// An entry's header and key. Its value may be longer here than it is, as the end of its slot isn't looked at.
+    #[inline]
+    pub(super) fn peek(&self, slot: Slot) -> Encoded<'_> {
+        Encoded::new(self.slab(slot).map_or(&[][..], |slab| slab.get(slot.index())))
+    }
+
+    /// Whether an entry is `key`'s.
+    #[inline]
+    pub(super) fn has_key(&self, slot: Slot, key: &[u8]) -> bool {
+        self.peek(slot).has_key(key)
+    }
+
+    /// Loads an entry into the processor's caches, its first lines and its end at least.
+    #[inline]
+    pub(super) fn touch(&self, slot: Slot) {
+        const LINE_BYTES: usize = 64;
+        let bytes = self.peek(slot).bytes();
+        let lines = [bytes.first(), bytes.get(LINE_BYTES), bytes.get(2 * LINE_BYTES), bytes.last()];
+        core::hint::black_box(lines.iter().flatten().fold(0, |sum, &&byte| sum ^ byte));
+    }
+
+    /// How many bytes an entry takes.
+    pub(super) fn bytes_of(&self, slot: Slot) -> usize {
+        self.slab(slot).map_or(0, |slab| slab.slot_bytes as usize)
+    }
+
+    /// Stores a record.
+    ///
+    /// # Errors
+    /// No memory; nothing has changed.
+    pub(super) fn insert(&mut self, record: &Record<'_>) -> Result<Slot, OutOfMemory> {
+        let slot = self.allocate(record.encoded_len())?;
+        self.write(slot, record);
+        Ok(slot)
+    }
+
+    /// Makes an entry what `record` says, where it is; `false`, and nothing changed, if it needs a slot of another size.
+    #[must_use]
+    pub(super) fn overwrite(&mut self, slot: Slot, record: &Record<'_>) -> bool {
+        let fits = slot_bytes(record.encoded_len()) == self.bytes_of(slot);
+        if fits {
+            self.write(slot, record);
+        }
+        fits
+    }
+
+    fn write(&mut self, slot: Slot, record: &Record<'_>) {
+        let Some(slab) = self.slabs.get_mut(slot.slab()) else { return };
+        let bytes = slab.get_mut(slot.index());
+        let old_len = content(bytes).len();
+        record.encode_into(bytes);
+        set_len(bytes, if planted("length_not_noted") && old_len > 0 { old_len } else { record.encoded_len() });
+    }
+
+    /// Gives an entry another expiry, or none, and says where it is now.
+    ///
+    /// # Errors
+    /// No memory; nothing has changed.
+    pub(super) fn set_expiry(&mut self, slot: Slot, expiry: Option<Millis>) -> Result<Slot, OutOfMemory> {
+        let entry = self.get(slot);
+        let (record, replaced) = (Record { expiry, ..entry.record() }, entry.header_len());
+        let (header, old_len, len) = (record.header(), entry.bytes().len(), record.encoded_len());
+        let body = replaced..old_len;
+        if slot_bytes(len) == self.bytes_of(slot) {
+            let bytes = self.slabs.get_mut(slot.slab()).ok_or(OutOfMemory)?.get_mut(slot.index());
+            bytes.copy_within(body, header.bytes().len());
+            put(bytes, 0, header.bytes());
+            set_len(bytes, len);
+            return Ok(slot);
+        }
+        let to = self.allocate(len)?;
+        // Slots of different sizes are in different slabs.
+        let [old, new] = self.slabs.get_disjoint_mut([slot.slab(), to.slab()]).map_err(|_| OutOfMemory)?;
+        let bytes = new.get_mut(to.index());
+        put(bytes, 0, header.bytes());
+        put(bytes, header.bytes().len(), old.get(slot.index()).get(body).unwrap_or_default());
+        set_len(bytes, len);
+        self.free(slot);
+        Ok(to)
+    }
+
+    fn allocate(&mut self, len: usize) -> Result<Slot, OutOfMemory> {
+        let bytes = slot_bytes(len);
+        let (number, class) = if bytes > SHARED_BYTES_MAX {
+            (self.add_slab(bytes, 1)?, None)
+        } else {
+            let at = class_of(bytes);
+            (self.roomy_slab(at, bytes)?, Some(at))
+        };
+        let slab = self.slabs.get_mut(number as usize).ok_or(OutOfMemory)?;
+        let index = slab.take();
+        let full = slab.is_full();
+        self.used_bytes += bytes;
+        if let Some(class) = class.and_then(|class| self.classes.get_mut(class)) {
+            class.used += 1;
+            if full {
+                // Slots are taken from the last of the list.
+                class.roomy.pop();
+            }
+        }
+        Ok(Slot::new(number, index))
+    }
+
+    /// The slab that this class's next slot is taken from.
+    fn roomy_slab(&mut self, at: usize, slot_bytes: usize) -> Result<u32, OutOfMemory> {
+        let class = self.classes.get_mut(at).ok_or(OutOfMemory)?;
+        if let Some(&number) = class.roomy.last() {
+            return Ok(number);
+        }
+        let slots = class.next_slots(slot_bytes);
+        // For every slab of the class, so that giving back a slot needs no memory.
+        let slabs = class.slabs + 1;
+        class.roomy.try_reserve(slabs - class.roomy.len()).map_err(|_| OutOfMemory)?;
+        let number = self.add_slab(slot_bytes, slots)?;
+        let class = self.classes.get_mut(at).ok_or(OutOfMemory)?;
+        class.slabs = slabs;
+        class.slots += slots;
+        class.roomy.push(number);
+        Ok(number)
+    }
+
+    /// A slab of its own class, or for one large entry. Its place in the list is 0.
+    fn add_slab(&mut self, slot_bytes: usize, slots: usize) -> Result<u32, OutOfMemory> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(slot_bytes * slots).map_err(|_| OutOfMemory)?;
+        let number = match self.vacant.last() {
+            Some(&number) => number,
+            None => {
+                let number = u32::try_from(self.slabs.len()).map_err(|_| OutOfMemory)?;
+                if number >> (u32::BITS - SLOTS_LOG2) != 0 {
+                    return Err(OutOfMemory);
+                }
+                self.slabs.try_reserve(1).map_err(|_| OutOfMemory)?;
+                // For every slab, so that giving back one needs no memory.
+                self.vacant.try_reserve(self.slabs.len() + 1).map_err(|_| OutOfMemory)?;
+                self.slabs.push(Slab::default());
+                self.vacant.push(number);
+                number
+            }
+        };
+        let slab = Slab {
+            bytes,
+            slot_bytes: u32::try_from(slot_bytes).map_err(|_| OutOfMemory)?,
+            slots: u16::try_from(slots).map_err(|_| OutOfMemory)?,
+            used: 0,
+            free: NONE,
+            listed_at: 0,
+        };
+        *self.slabs.get_mut(number as usize).ok_or(OutOfMemory)? = slab;
+        self.vacant.pop();
+        self.held_bytes += slot_bytes * slots;
+        Ok(number)
+    }
+
+    /// Gives an entry's memory back.
+    pub(super) fn free(&mut self, slot: Slot) {
+        let Some(slab) = self.slabs.get_mut(slot.slab()) else { return };
+        let (bytes, was_full) = (slab.slot_bytes as usize, slab.is_full());
+        slab.give_back(slot.index());
+        let empty = slab.used == 0;
+        self.used_bytes -= bytes;
+        let number = u32::try_from(slot.slab()).unwrap_or(u32::MAX);
+        if bytes > SHARED_BYTES_MAX {
+            return self.release(number);
+        }
+        let at = class_of(bytes);
+        let Some(class) = self.classes.get_mut(at) else { return };
+        class.used -= 1;
+        if was_full {
+            slab.listed_at = u32::try_from(class.roomy.len()).unwrap_or(u32::MAX);
+            class.roomy.push(number);
+        }
+        // One empty slab is kept, so that a key that comes and goes doesn't take its slab along each time.
+        if empty && class.roomy.len() > 1 {
+            self.unlist(at, number);
+            self.release(number);
+        }
+    }
+
+    /// Takes a slab off its class's list of those with room.
+    fn unlist(&mut self, class: usize, number: u32) {
+        let (Some(class), Some(slab)) = (self.classes.get_mut(class), self.slabs.get(number as usize)) else { return };
+        let at = slab.listed_at as usize;
+        if at >= class.roomy.len() {
+            return;
+        }
+        class.roomy.swap_remove(at);
+        if let Some(moved) = class.roomy.get(at).and_then(|&moved| self.slabs.get_mut(moved as usize)) {
+            moved.listed_at = u32::try_from(at).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Gives back a slab that is on no list.
+    fn release(&mut self, number: u32) {
+        let Some(slab) = self.slabs.get_mut(number as usize).map(core::mem::take) else { return };
+        let (slot_bytes, slots) = (slab.slot_bytes as usize, usize::from(slab.slots));
+        self.held_bytes -= slot_bytes * slots;
+        if slot_bytes <= SHARED_BYTES_MAX
+            && let Some(class) = self.classes.get_mut(class_of(slot_bytes))
+        {
+            class.slabs -= 1;
+            class.slots -= slots;
+        }
+        self.vacant.push(number);
+    }
+
+    /// A slab whose entries would better be elsewhere: its class has many more free slots than it needs, and it is no fuller than the average.
+    /// Looks at a few slabs of each class; the next call goes on behind them.
+    pub(super) fn sparse(&mut self) -> Option<u32> {
+        let slabs = &self.slabs;
+        self.classes.iter_mut().enumerate().filter(|(at, class)| class.is_wasteful(*at)).find_map(|(_, class)| {
+            let begin = if class.searched < class.roomy.len() { class.searched } else { 0 };
+            class.searched = begin + SEARCHED_SLABS;
+            let candidates = class.roomy.iter().skip(begin).take(SEARCHED_SLABS);
+            let usage = |&number: &u32| slabs.get(number as usize).map(|slab| (number, usize::from(slab.used), usize::from(slab.slots)));
+            let (number, used, slots) =
+                candidates.filter_map(usage).min_by_key(|(_, used, slots)| used * (1 << SLOTS_LOG2) / slots.max(&1))?;
+            (used * class.slots <= slots * class.used).then_some(number)
+        })
+    }
+
+    /// Whether there may be a [`Slabs::sparse`] slab.
+    pub(super) fn is_wasteful(&self) -> bool {
+        self.classes.iter().enumerate().any(|(at, class)| class.is_wasteful(at))
+    }
+
+    /// Moves the entries of a [`Slabs::sparse`] slab into others and gives the slab back. Tells for each its key, where it was and where it is.
+    pub(super) fn dissolve(&mut self, number: u32, mut moved: impl FnMut(&[u8], Slot, Slot)) {
+        let Some(slab) = self.slabs.get(number as usize) else { return };
+        let (slot_bytes, reached) = (slab.slot_bytes as usize, slab.reached());
+        if slot_bytes == 0 || slot_bytes > SHARED_BYTES_MAX {
+            return;
+        }
+        let at = class_of(slot_bytes);
+        self.unlist(at, number);
+        for from in (0..reached).map(|index| Slot::new(number, index)) {
+            if self.slab(from).is_none_or(|slab| is_free(slab.get(from.index()))) {
+                continue;
+            }
+            // If the others have no room, the slab that is added is smaller than this one: more than two slabs' worth was free.
+            let Ok(to) = self.allocate(slot_bytes - TRAILER_BYTES) else { break };
+            let Ok([old, new]) = self.slabs.get_disjoint_mut([from.slab(), to.slab()]) else { break };
+            new.get_mut(to.index()).copy_from_slice(old.get(from.index()));
+            moved(Encoded::new(content(new.get(to.index()))).record().key, from, to);
+            old.give_back(from.index());
+            self.used_bytes -= slot_bytes;
+            self.classes.get_mut(at).into_iter().for_each(|class| class.used -= 1);
+        }
+        match (self.slabs.get_mut(number as usize), self.classes.get_mut(at)) {
+            (Some(slab), Some(class)) if slab.used > 0 => {
+                slab.listed_at = u32::try_from(class.roomy.len()).unwrap_or(u32::MAX);
+                class.roomy.push(number);
+            }
+            _ => self.release(number),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
