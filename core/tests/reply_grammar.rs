@@ -40,7 +40,7 @@ fn each_reply_of_the_protocol_is_understood() {
         (Expect::Stored, "OK 18446744073709551615\r\n", Reply::Stored(Version(u64::MAX))),
         (Expect::Value, "VALUE 5 1 -1\r\nhello\r\n", Reply::Value(found(b"hello", 1, None))),
         (Expect::Value, "VALUE 0 2 9223372036854775807\r\n\r\n", Reply::Value(found(b"", 2, Some(Millis::MAX)))),
-        (Expect::Value, "VALUE 4 1 0\r\n\r\n\r\n\r\n", Reply::Value(found(b"\r\n\r\n", 1, Some(Millis(0))))),
+        (Expect::Value, "VALUE 4 1 1\r\n\r\n\r\n\r\n", Reply::Value(found(b"\r\n\r\n", 1, Some(Millis(1))))),
         (Expect::Value, "NOT_FOUND\r\n", Reply::NotFound),
         (Expect::Deleted, "DELETED 0\r\n", Reply::Deleted(false)),
         (Expect::Deleted, "DELETED 1\r\n", Reply::Deleted(true)),
@@ -123,6 +123,13 @@ fn what_no_server_sends_is_refused_where_it_departs() {
         (Expect::Value, "VALUE 1 1 -2\r\nx\r\n", 10),
         (Expect::Value, "VALUE 1 1 -12\r\nx\r\n", 12),
         (Expect::Value, "VALUE 1 1 9223372036854775808\r\n", 10),
+        // What is there has a version and, if any, a time; what was set are some keys; an error says why.
+        (Expect::Stored, "OK 0\r\n", 3),
+        (Expect::Count, "OK 0\r\n", 3),
+        (Expect::Value, "VALUE 1 0 -1\r\nx\r\n", 8),
+        (Expect::Value, "VALUE 1 1 0\r\nx\r\n", 10),
+        (Expect::Item, "VALUE k 1 0 -1\r\nx\r\n", 10),
+        (Expect::Pong, "ERR BUSY \r\n", 9),
         // All parts, in their order.
         (Expect::Value, "VALUE 1 1\r\n", 9),
         (Expect::Value, "VALUE k 1 1 -1\r\nx\r\n", 6),

@@ -4,6 +4,8 @@
 //! - A request that can't be encoded has appended nothing.
 //! - An encoded reply is read as that reply, wholly.
 
+use std::num::NonZeroU64;
+
 use arbitrary::{Arbitrary, Unstructured};
 use osprey_core::protocol::client::{self, EncodeError, Expect, Found, Reply, ReplyLimits};
 use osprey_core::protocol::command::{Command, Presence, SetExpiry, SetOptions};
@@ -42,7 +44,7 @@ enum Request {
     Decr(Vec<u8>, i64),
     Mget(Vec<Vec<u8>>),
     Mset(Vec<(Vec<u8>, Vec<u8>)>),
-    Scan { cursor: u64, count: Option<core::num::NonZeroU64>, prefix: Vec<u8> },
+    Scan { cursor: u64, count: Option<NonZeroU64>, prefix: Vec<u8> },
     Stats,
     Quit,
 }
@@ -64,10 +66,10 @@ fn positive(input: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
 enum Answer {
     Pong,
     Ok,
-    Stored(u64),
-    Count(u64),
-    Value { value: Vec<u8>, version: u64, expiry: Option<u64> },
-    Item { key: Vec<u8>, value: Option<Vec<u8>>, version: u64, expiry: Option<u64> },
+    Stored(NonZeroU64),
+    Count(NonZeroU64),
+    Value { value: Vec<u8>, version: NonZeroU64, expiry: Option<u64> },
+    Item { key: Vec<u8>, value: Option<Vec<u8>>, version: NonZeroU64, expiry: Option<u64> },
     NotFound,
     Deleted(bool),
     Exists(bool),
@@ -232,7 +234,7 @@ fn check_answer(answer: &Answer) {
 
 /// An expiry that the protocol can express.
 fn time(expiry: &Option<u64>) -> Option<Millis> {
-    expiry.map(|ms| Millis(ms).min(Millis::MAX))
+    expiry.map(|ms| Millis(ms.clamp(1, Millis::MAX.0)))
 }
 
 impl Answer {
@@ -240,10 +242,12 @@ impl Answer {
         match self {
             Self::Pong => reply::pong(out),
             Self::Ok => reply::ok(out),
-            Self::Stored(version) => reply::ok_version(out, Version(*version)),
-            Self::Count(count) => reply::count(out, *count),
-            Self::Value { value, version, expiry } => reply::value(out, value, Version(*version), time(expiry)),
-            Self::Item { key, value: Some(value), version, expiry } => reply::item_found(out, key, value, Version(*version), time(expiry)),
+            Self::Stored(version) => reply::ok_version(out, Version(version.get())),
+            Self::Count(count) => reply::count(out, count.get()),
+            Self::Value { value, version, expiry } => reply::value(out, value, Version(version.get()), time(expiry)),
+            Self::Item { key, value: Some(value), version, expiry } => {
+                reply::item_found(out, key, value, Version(version.get()), time(expiry))
+            }
             Self::Item { key, .. } => reply::item_missing(out, key),
             Self::NotFound => reply::not_found(out),
             Self::Deleted(deleted) => reply::deleted(out, *deleted),
@@ -260,12 +264,13 @@ impl Answer {
 
     /// What the client asked for, and what it must read (`None`: a text).
     fn expected(&self) -> (Expect, Option<Reply<'_>>) {
-        let found = |value, &version, expiry: &Option<u64>| Found { value, version: Version(version), expiry: time(expiry) };
+        let found =
+            |value, version: &NonZeroU64, expiry: &Option<u64>| Found { value, version: Version(version.get()), expiry: time(expiry) };
         let (expect, reply) = match self {
             Self::Pong => (Expect::Pong, Reply::Pong),
             Self::Ok => (Expect::Changed, Reply::Changed),
-            Self::Stored(version) => (Expect::Stored, Reply::Stored(Version(*version))),
-            Self::Count(count) => (Expect::Count, Reply::Count(*count)),
+            Self::Stored(version) => (Expect::Stored, Reply::Stored(Version(version.get()))),
+            Self::Count(count) => (Expect::Count, Reply::Count(count.get())),
             Self::Value { value, version, expiry } => (Expect::Value, Reply::Value(found(value, version, expiry))),
             Self::Item { key, value, version, expiry } => {
                 (Expect::Item, Reply::Item { key, found: value.as_deref().map(|value| found(value, version, expiry)) })
@@ -298,7 +303,7 @@ mod tests {
             Request::Decr(key(), i64::MAX),
             Request::Expire(key(), i64::MIN, Some(u64::MAX)),
             Request::Del(key(), Some(0)),
-            Request::Scan { cursor: u64::MAX, count: core::num::NonZeroU64::new(u64::MAX), prefix: vec![0xFF; 256] },
+            Request::Scan { cursor: u64::MAX, count: NonZeroU64::new(u64::MAX), prefix: vec![0xFF; 256] },
             Request::Get(vec![b'k'; 256]),
             Request::Get(vec![b'k'; 257]),
             Request::Get(vec![b'k'; 65_536]),
@@ -315,6 +320,6 @@ mod tests {
         for integer in [i64::MIN, -1, 0, i64::MAX] {
             check_answer(&Answer::Integer(integer));
         }
-        check_answer(&Answer::Value { value: b"\r\n".to_vec(), version: u64::MAX, expiry: Some(u64::MAX) });
+        check_answer(&Answer::Value { value: b"\r\n".to_vec(), version: NonZeroU64::MAX, expiry: Some(u64::MAX) });
     }
 }

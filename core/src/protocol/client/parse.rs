@@ -9,7 +9,7 @@ use memchr::memchr;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while, take_while_m_n, take_while1};
 use nom::character::complete::{char, digit1};
-use nom::combinator::{all_consuming, cut, eof, map, map_opt, value};
+use nom::combinator::{all_consuming, cut, eof, map, map_opt, value, verify};
 use nom::error::Error;
 use nom::sequence::{preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
@@ -299,7 +299,7 @@ fn head(expect: Expect, line: &[u8]) -> Parsed<'_, Head<'_>> {
     let end = value(Reply::End, terminated(tag("END"), eof));
     match expect {
         Expect::Pong => whole(value(Reply::Pong, tag("PONG"))).parse(line),
-        Expect::Stored => whole(map(after("OK ", natural), |version| Reply::Stored(Version(version)))).parse(line),
+        Expect::Stored => whole(map(after("OK ", version), Reply::Stored)).parse(line),
         Expect::Value => alt((map(after("VALUE ", value_head), Head::Value), whole(not_found))).parse(line),
         Expect::Deleted => whole(map(after("DELETED ", flag), Reply::Deleted)).parse(line),
         Expect::Exists => whole(map(after("EXISTS ", flag), Reply::Exists)).parse(line),
@@ -310,7 +310,7 @@ fn head(expect: Expect, line: &[u8]) -> Parsed<'_, Head<'_>> {
             let missing = map(after("NOT_FOUND ", key), |key| Reply::Item { key, found: None });
             alt((found, whole(missing))).parse(line)
         }
-        Expect::Count => whole(map(after("OK ", natural), Reply::Count)).parse(line),
+        Expect::Count => whole(map(after("OK ", positive), Reply::Count)).parse(line),
         Expect::Cursor => whole(map(after("CURSOR ", natural), Reply::Cursor)).parse(line),
         Expect::ScanItem => whole(alt((end, map(key, Reply::Key)))).parse(line),
         Expect::Stat => {
@@ -333,23 +333,33 @@ fn after<'a, T>(word: &'static str, rule: impl Rule<'a, T>) -> impl Rule<'a, T> 
 
 /// `<length> <version> <expiry>`
 fn value_head(input: &[u8]) -> Parsed<'_, ValueHead> {
-    let (input, (bytes, _, version, _, expiry)) = (natural, char(' '), natural, char(' '), expiry).parse(input)?;
-    Ok((input, ValueHead { bytes, version: Version(version), expiry }))
+    let (input, (bytes, _, version, _, expiry)) = (natural, char(' '), version, char(' '), expiry).parse(input)?;
+    Ok((input, ValueHead { bytes, version, expiry }))
 }
 
+/// What is there has a version; only the message of `ERR VER` says 0.
+fn version(input: &[u8]) -> Parsed<'_, Version> {
+    map(positive, Version).parse(input)
+}
+
+/// A key's time is at least 1, as `PXAT` and `EX` are.
 fn expiry(input: &[u8]) -> Parsed<'_, Option<Millis>> {
-    let at = map_opt(digit1, |digits| unsigned(digits).map(Millis).filter(|&at| at <= Millis::MAX));
-    alt((value(None, tag("-1")), map(at, Some))).parse(input)
+    let at = map(verify(map(positive, Millis), |&at| at <= Millis::MAX), Some);
+    alt((value(None, tag("-1")), at)).parse(input)
 }
 
 /// `ERR <CODE> <message>`
 fn error(input: &[u8]) -> Parsed<'_, Reply<'_>> {
     let code = map(take_while1(|byte: u8| byte.is_ascii_uppercase()), ErrorCode::from_word);
-    map(preceded(tag("ERR "), separated_pair(code, char(' '), text)), |(code, message)| Reply::Error { code, message }).parse(input)
+    map(preceded(tag("ERR "), separated_pair(code, char(' '), some_text)), |(code, message)| Reply::Error { code, message }).parse(input)
 }
 
 fn natural(input: &[u8]) -> Parsed<'_, u64> {
     map_opt(digit1, unsigned).parse(input)
+}
+
+fn positive(input: &[u8]) -> Parsed<'_, u64> {
+    verify(natural, |&number| number > 0).parse(input)
 }
 
 fn integer(input: &[u8]) -> Parsed<'_, i64> {
@@ -372,4 +382,9 @@ fn name(input: &[u8]) -> Parsed<'_, &[u8]> {
 /// For people: anything that doesn't disturb the line.
 fn text(input: &[u8]) -> Parsed<'_, &[u8]> {
     take_while(|byte: u8| !byte.is_ascii_control()).parse(input)
+}
+
+/// One that says something.
+fn some_text(input: &[u8]) -> Parsed<'_, &[u8]> {
+    verify(text, |text: &[u8]| !text.is_empty()).parse(input)
 }
