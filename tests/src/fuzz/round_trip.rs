@@ -44,7 +44,7 @@ enum Request {
     Decr(Vec<u8>, i64),
     Mget(Vec<Vec<u8>>),
     Mset(Vec<(Vec<u8>, Vec<u8>)>),
-    Scan { cursor: u64, count: Option<NonZeroU64>, prefix: Vec<u8> },
+    Scan { cursor: u64, count: Option<u64>, prefix: Vec<u8> },
     Stats,
     Quit,
 }
@@ -52,14 +52,19 @@ enum Request {
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Expiry {
     Clear,
-    In(#[arbitrary(with = positive)] u64),
-    At(#[arbitrary(with = positive)] u64),
+    In(u64),
+    At(u64),
     Keep,
 }
 
-/// The times that the protocol can express.
-fn positive(input: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
-    input.int_in_range(1..=Millis::MAX.0)
+impl Expiry {
+    /// Whether the protocol can express it.
+    fn expressible(self) -> bool {
+        match self {
+            Self::Clear | Self::Keep => true,
+            Self::In(ms) | Self::At(ms) => (1..=Millis::MAX.0).contains(&ms),
+        }
+    }
 }
 
 #[derive(Arbitrary, Debug)]
@@ -137,7 +142,7 @@ impl Request {
             Self::Decr(key, delta) => client::decr(out, key, *delta),
             Self::Mget(keys) => client::mget(out, keys.iter().map(Vec::as_slice)),
             Self::Mset(pairs) => client::mset(out, pairs.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))),
-            Self::Scan { cursor, count, prefix } => client::scan(out, *cursor, count.map(Into::into), prefix),
+            Self::Scan { cursor, count, prefix } => client::scan(out, *cursor, *count, prefix),
             Self::Stats => client::stats(out),
             Self::Quit => client::quit(out),
         }
@@ -166,7 +171,6 @@ impl Request {
         match self {
             Self::Ping | Self::Stats | Self::Quit => true,
             Self::Get(key)
-            | Self::Set { key, .. }
             | Self::Del(key, _)
             | Self::Exists(key)
             | Self::Expire(key, ..)
@@ -174,9 +178,10 @@ impl Request {
             | Self::Ttl(key)
             | Self::Incr(key, _)
             | Self::Decr(key, _) => is_key(key),
+            Self::Set { key, expiry, .. } => is_key(key) && expiry.expressible(),
             Self::Mget(keys) => !keys.is_empty() && keys.iter().all(|key| is_key(key)),
             Self::Mset(pairs) => !pairs.is_empty() && pairs.iter().all(|(key, _)| is_key(key)),
-            Self::Scan { prefix, .. } => prefix.is_empty() || is_key(prefix),
+            Self::Scan { count, prefix, .. } => *count != Some(0) && (prefix.is_empty() || is_key(prefix)),
         }
     }
 
@@ -201,7 +206,7 @@ impl Request {
                 given.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).eq(pairs.iter())
             }
             (Self::Scan { cursor: from, count: some, prefix: begin }, Command::Scan { cursor, count, prefix }) => {
-                *from == cursor && some.is_none_or(|some| some.get() == count) && begin == prefix
+                *from == cursor && some.is_none_or(|some| some == count) && begin == prefix
             }
             _ => false,
         };
@@ -303,7 +308,8 @@ mod tests {
             Request::Decr(key(), i64::MAX),
             Request::Expire(key(), i64::MIN, Some(u64::MAX)),
             Request::Del(key(), Some(0)),
-            Request::Scan { cursor: u64::MAX, count: NonZeroU64::new(u64::MAX), prefix: vec![0xFF; 256] },
+            Request::Scan { cursor: u64::MAX, count: Some(u64::MAX), prefix: vec![0xFF; 256] },
+            Request::Scan { cursor: 0, count: Some(0), prefix: vec![] },
             Request::Get(vec![b'k'; 256]),
             Request::Get(vec![b'k'; 257]),
             Request::Get(vec![b'k'; 65_536]),
@@ -312,7 +318,9 @@ mod tests {
             Request::Mget(vec![]),
         ];
         requests.iter().for_each(check_request);
-        for expiry in [Expiry::Clear, Expiry::In(1), Expiry::In(Millis::MAX.0), Expiry::At(1), Expiry::At(Millis::MAX.0), Expiry::Keep] {
+        let times = [0, 1, Millis::MAX.0, Millis::MAX.0 + 1, u64::MAX];
+        let expiries = times.into_iter().flat_map(|ms| [Expiry::In(ms), Expiry::At(ms)]).chain([Expiry::Clear, Expiry::Keep]);
+        for expiry in expiries {
             for presence in [None, Some(false), Some(true)] {
                 check_request(&Request::Set { key: key(), value: b"\r\n".to_vec(), expiry, presence, version: Some(u64::MAX) });
             }

@@ -6,7 +6,7 @@ use core::fmt;
 use crate::protocol::command::{Presence, SetExpiry, SetOptions};
 use crate::protocol::line::is_key;
 use crate::record::KEY_BYTES_MAX;
-use crate::units::Version;
+use crate::units::{Millis, Version};
 
 /// Why a request can't be written. Nothing was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub enum EncodeError {
     Key,
     /// A list of keys without any.
     NoKeys,
+    /// A time that no server takes: `EX` or `PXAT` of 0, or above 2^63 − 1 ms.
+    Time,
+    /// A `COUNT` of 0.
+    Count,
     /// No memory.
     OutOfMemory,
 }
@@ -24,6 +28,8 @@ impl fmt::Display for EncodeError {
         f.write_str(match self {
             Self::Key => "a key has 1 to 65535 bytes, none of them a space or control character",
             Self::NoKeys => "at least one key is needed",
+            Self::Time => "a time to expire, EX or PXAT, is 1 to 9223372036854775807 ms",
+            Self::Count => "COUNT, how many keys a SCAN looks at, is at least 1",
             Self::OutOfMemory => "no memory for the request",
         })
     }
@@ -52,8 +58,8 @@ pub fn set(out: &mut Vec<u8>, key: &[u8], value: &[u8], options: &SetOptions) ->
         let line = line.bytes(b"SET")?.key(key)?.number(value.len())?;
         let line = match options.expiry {
             SetExpiry::Clear => line,
-            SetExpiry::In(ms) => line.bytes(b" EX")?.number(ms)?,
-            SetExpiry::At(at) => line.bytes(b" PXAT")?.number(at.0)?,
+            SetExpiry::In(ms) => line.bytes(b" EX")?.time(Millis(ms))?,
+            SetExpiry::At(at) => line.bytes(b" PXAT")?.time(at)?,
             SetExpiry::Keep => line.bytes(b" KEEPTTL")?,
         };
         let line = match options.presence {
@@ -137,6 +143,9 @@ pub fn scan(out: &mut Vec<u8>, cursor: u64, count: Option<u64>, prefix: &[u8]) -
     request(out, |line| {
         line.bytes(b"SCAN")?.number(cursor)?;
         if let Some(count) = count {
+            if count == 0 {
+                return Err(EncodeError::Count);
+            }
             line.bytes(b" COUNT")?.number(count)?;
         }
         if !prefix.is_empty() {
@@ -187,6 +196,15 @@ impl Line<'_> {
     #[inline]
     fn number(&mut self, number: impl itoa::Integer) -> Result<&mut Self, EncodeError> {
         self.bytes(b" ")?.bytes(itoa::Buffer::new().format(number).as_bytes())
+    }
+
+    /// A space and the time to expire.
+    #[inline]
+    fn time(&mut self, ms: Millis) -> Result<&mut Self, EncodeError> {
+        if ms == Millis(0) || ms > Millis::MAX {
+            return Err(EncodeError::Time);
+        }
+        self.number(ms.0)
     }
 
     #[inline]
