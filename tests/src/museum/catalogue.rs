@@ -47,7 +47,7 @@ const STORE: &str = "core/src/store/mod.rs";
 const ENGINE: &str = "core/src/engine/mod.rs";
 const EXECUTE: &str = "core/src/engine/execute.rs";
 const JOURNAL: &str = "core/src/engine/journal.rs";
-const REQUEST: &str = "core/src/protocol/request.rs";
+const REQUEST: &str = "core/src/protocol/request/mod.rs";
 const HOST: &str = "tests/src/simulator/disk/operations.rs";
 
 /// All of them.
