@@ -172,7 +172,8 @@ fn a_failed_append_or_sync_poisons() {
         }
         let poisoned = machine.poisoned.expect("storage has failed");
         assert_eq!(poisoned.error, error);
-        assert!(poisoned.to_string().contains("wal-00000001.oswal"), "{poisoned}");
+        let what = if work == Work::Append { "append to" } else { "sync" };
+        assert_eq!(poisoned.to_string(), format!("cannot {what} the log segment wal-00000001.oswal: I/O error (system error 5)"));
         let syncs = machine.storage.submitted(Work::Sync);
 
         // Even a host that went on, with a disk that is well again, would get nothing acknowledged and nothing to do.
