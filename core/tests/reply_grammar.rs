@@ -80,6 +80,16 @@ fn each_reply_of_the_protocol_is_understood() {
     }
 }
 
+/// A limit of the protocol: whoever waited here for what tells an `END` from the end would wait for ever where it is the end.
+#[test]
+fn a_key_called_end_ends_its_list() {
+    let end_of = |wire| parse(Expect::ScanItem, wire, &NARROW);
+    let end = Step::Complete { reply: Reply::End, consumed: "END\r\n".len() };
+    assert_eq!(end_of("END\r\n"), Ok(end), "the end, and nothing else will come");
+    assert_eq!(end_of("END\r\n5\r\n"), Ok(end), "the end and the reply to a TTL; or two keys, END and 5, of a list that goes on");
+    assert_eq!(end_of("END\r\nEND\r\n"), Ok(end), "a key and the end; or the beginning of something else");
+}
+
 #[test]
 fn what_no_server_sends_is_refused_where_it_departs() {
     for (expect, wire, at) in [

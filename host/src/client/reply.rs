@@ -32,7 +32,8 @@ pub enum Ttl {
 pub struct ScanPage {
     /// The cursor of the next step; 0: the walk is complete.
     pub next: u64,
-    /// The keys of this step, possibly none, in no order. A key may come again in a later step.
+    /// The keys of this step, possibly none, in no order. A key may come again in a later step. A key called `END` ends the list: don't use it
+    /// where you scan (a limit of the protocol).
     pub keys: Vec<Vec<u8>>,
 }
 

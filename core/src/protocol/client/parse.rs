@@ -43,7 +43,8 @@ pub enum Expect {
     Count,
     /// The first line of a `SCAN`'s.
     Cursor,
-    /// A later line of a `SCAN`'s: [`Reply::Key`] or [`Reply::End`].
+    /// A later line of a `SCAN`'s: [`Reply::Key`] or [`Reply::End`]. A key called `END` looks like the end, and what stands behind it then
+    /// like replies to other requests: `docs/PROTOCOL.md` says how to avoid that.
     ScanItem,
     /// A line of `STATS`: [`Reply::Stat`] or [`Reply::End`].
     Stat,
