@@ -12,7 +12,7 @@ use nom::character::complete::{char, digit1};
 use nom::combinator::{all_consuming, cut, eof, map, map_opt, value, verify};
 use nom::error::Error;
 use nom::sequence::{preceded, separated_pair, terminated};
-use nom::{IResult, Parser};
+use nom::{Finish as _, IResult, Parser};
 
 use crate::protocol::error::ErrorCode;
 use crate::protocol::line::is_key_byte;
@@ -226,7 +226,9 @@ pub fn parse_reply<'a>(expect: Expect, input: &'a [u8], limits: &ReplyLimits) ->
         };
     };
     let line = input.get(..line_feed).and_then(|line| line.strip_suffix(b"\r")).ok_or(departs(line_feed))?;
-    let (_, head) = all_consuming(|line| head(expect, line)).parse(line).map_err(|error| departs(position(line, &error)))?;
+    // None of the rules is one that asks for more input: `finish` has an answer.
+    let parsed = all_consuming(|line| head(expect, line)).parse(line).finish();
+    let (_, head) = parsed.map_err(|error| departs(line.len() - error.input.len()))?;
     let begin = line_feed + 1;
     let (key, value_head) = match head {
         Head::Whole(reply) => return Ok(Step::Complete { reply, consumed: begin }),
@@ -280,15 +282,6 @@ type Parsed<'a, T> = IResult<&'a [u8], T>;
 trait Rule<'a, T>: Parser<&'a [u8], Output = T, Error = Error<&'a [u8]>> {}
 
 impl<'a, T, P: Parser<&'a [u8], Output = T, Error = Error<&'a [u8]>>> Rule<'a, T> for P {}
-
-/// Where in `line` the parser gave up.
-fn position(line: &[u8], error: &nom::Err<Error<&[u8]>>) -> usize {
-    let rest = match error {
-        nom::Err::Error(error) | nom::Err::Failure(error) => error.input.len(),
-        nom::Err::Incomplete(_) => 0,
-    };
-    line.len().saturating_sub(rest)
-}
 
 fn head(expect: Expect, line: &[u8]) -> Parsed<'_, Head<'_>> {
     // Whatever is expected. A key may be called `ERR`, but has no space behind it; neither has a name of STATS.
