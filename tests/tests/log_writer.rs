@@ -11,13 +11,12 @@ use osprey_core::storage::{SegmentNumber, StorageDone, StorageError, StorageOp};
 use osprey_core::units::{Lsn, Millis, Version};
 use osprey_core::wal::SECTOR_BYTES;
 use osprey_core::wal::segment::DatabaseId;
-use osprey_core::wal::writer::{LogPosition, LogWriter, SyncPolicy, WriterOptions};
+use osprey_core::wal::writer::{FRAME_BYTES_SOFT_MAX, LogPosition, LogWriter, NoRoom, SyncPolicy, WriterOptions};
 
 const SEGMENT_BYTES: u64 = 16 << 10;
 
-fn writer(policy: SyncPolicy) -> LogWriter {
-    let options =
-        WriterOptions { database: DatabaseId([7; 16]), epoch: 1, salt: 1, segment_bytes: SEGMENT_BYTES, policy, checksum: crc32c };
+fn writer(policy: SyncPolicy, segment_bytes: u64) -> LogWriter {
+    let options = WriterOptions { database: DatabaseId([7; 16]), epoch: 1, salt: 1, segment_bytes, policy, checksum: crc32c };
     LogWriter::new(options, LogPosition { next_segment: SegmentNumber(1), last_lsn: Lsn(0), chain: 0, time: Millis(0) })
 }
 
@@ -33,9 +32,16 @@ struct Disk {
 }
 
 impl Disk {
-    fn new(policy: SyncPolicy) -> Self {
+    fn new(policy: SyncPolicy, segment_bytes: u64) -> Self {
         let nowhere = (SegmentNumber(0), 0);
-        Self { log: writer(policy), now: Millis(1000), under_way: VecDeque::new(), written: nowhere, synced: nowhere, full: false }
+        Self {
+            log: writer(policy, segment_bytes),
+            now: Millis(1000),
+            under_way: VecDeque::new(),
+            written: nowhere,
+            synced: nowhere,
+            full: false,
+        }
     }
 
     fn accept(&mut self) {
@@ -108,7 +114,7 @@ fn whatever_the_order_sectors_are_not_shared_and_what_is_accepted_is_written() {
             1 => SyncPolicy::Always,
             _ => SyncPolicy::Batch { delay_ms: random.u64(1..20), bytes: random.u64(100..4000) },
         };
-        let mut disk = Disk::new(policy);
+        let mut disk = Disk::new(policy, SEGMENT_BYTES);
         disk.settle();
         for _ in 0..random.u32(10..300) {
             match random.u32(0..10) {
@@ -133,4 +139,33 @@ fn whatever_the_order_sectors_are_not_shared_and_what_is_accepted_is_written() {
         disk.settle();
         assert!(disk.log.closed(), "seed {seed}: the log can't be closed, {:?} is stuck", disk.log);
     }
+}
+
+/// Whoever reads what is in a frame waits for the frame: it is written, and synced, as a whole.
+#[test]
+fn the_records_of_a_frame_are_secured_together() {
+    let mut disk = Disk::new(SyncPolicy::Always, SEGMENT_BYTES);
+    disk.settle();
+    let frames_of = |disk: &Disk| [1, 2, 3].map(|lsn| disk.log.frame_of(Lsn(lsn)).0);
+    assert!(disk.log(b"1") && disk.log(b"2"));
+    assert_eq!(frames_of(&disk)[..2], [1, 1], "both are pending");
+    disk.accept();
+    assert!(disk.log(b"3"));
+    assert_eq!(frames_of(&disk), [1, 1, 3], "two are being written, the third is pending");
+    disk.end(0);
+    assert_eq!(frames_of(&disk), [1, 2, 3], "two are secured, and wait for nobody");
+}
+
+/// A frame grows while the one before it is being written, but not without end: whoever is in it waits until all of it is written.
+#[test]
+fn a_large_frame_takes_no_more() {
+    let value = vec![b'v'; FRAME_BYTES_SOFT_MAX * 2 / 3];
+    let mut disk = Disk::new(SyncPolicy::Always, 64 << 20);
+    disk.settle();
+    assert!(disk.log(&value));
+    let large = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: &value };
+    assert_eq!(disk.log.make_room(1, large.encoded_len()), Err(NoRoom::Busy));
+    assert!(disk.log(b"a small one"));
+    disk.settle();
+    assert!(disk.log(&value), "in the next frame");
 }
