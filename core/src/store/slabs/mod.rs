@@ -293,16 +293,15 @@ impl Slabs {
         }
     }
 
-    /// Takes a slab off its class's list of those with room.
+    /// Takes a slab off its class's list of those with room; the last one of the list comes into its place.
     fn unlist(&mut self, class: usize, number: u32) {
         let (Some(class), Some(slab)) = (self.classes.get_mut(class), self.slabs.get(number as usize)) else { return };
-        let at = slab.listed_at as usize;
-        if at >= class.roomy.len() {
-            return;
-        }
-        class.roomy.swap_remove(at);
-        if let Some(moved) = class.roomy.get(at).and_then(|&moved| self.slabs.get_mut(moved as usize)) {
-            moved.listed_at = u32::try_from(at).unwrap_or(u32::MAX);
+        let listed_at = slab.listed_at;
+        if let (Some(last), Some(place)) = (class.roomy.pop(), class.roomy.get_mut(listed_at as usize)) {
+            *place = last;
+            if let Some(moved) = self.slabs.get_mut(last as usize) {
+                moved.listed_at = listed_at;
+            }
         }
     }
 
