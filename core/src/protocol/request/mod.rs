@@ -164,9 +164,10 @@ mod tests {
     #[test]
     fn a_payload_never_runs_as_commands_behind_a_line_too_long_to_tell() {
         let limits = Limits { key_bytes_max: 16, value_bytes_max: 64, line_bytes_max: 16, words_max: 16 };
-        let closes = |line: &[u8]| match Parser::default().next(&limits, line) {
-            Step::Reject { error: RequestError::LineTooLong(16), close, .. } => close,
-            step => panic!("{step:?}"),
+        let closes = |line: &[u8]| {
+            let step = Parser::default().next(&limits, line);
+            let Step::Reject { error: RequestError::LineTooLong(16), close, .. } = step else { panic!("{step:?}") };
+            close
         };
         assert!(closes(b"                    SET k 4\r\nPING\r\n"), "nothing of the command is within the limit");
         assert!(closes(b"               SET k 4\r\nPING\r\n"), "only its beginning is");

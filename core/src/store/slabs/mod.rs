@@ -45,6 +45,13 @@ impl Slot {
     }
 }
 
+/// A slab that would better be dissolved, of a class. Good until anything else changes.
+#[derive(Debug)]
+pub(super) struct Sparse {
+    class: usize,
+    slab: u32,
+}
+
 /// All slabs whose slots have the same size.
 #[derive(Debug, Default)]
 struct Class {
@@ -321,16 +328,16 @@ impl Slabs {
 
     /// A slab whose entries would better be elsewhere: its class has many more free slots than it needs, and it is no fuller than the average.
     /// Looks at a few slabs of each class; the next call goes on behind them.
-    pub(super) fn sparse(&mut self) -> Option<u32> {
+    pub(super) fn sparse(&mut self) -> Option<Sparse> {
         let slabs = &self.slabs;
-        self.classes.iter_mut().enumerate().filter(|(at, class)| class.is_wasteful(*at)).find_map(|(_, class)| {
+        self.classes.iter_mut().enumerate().filter(|(at, class)| class.is_wasteful(*at)).find_map(|(at, class)| {
             let begin = if class.searched < class.roomy.len() { class.searched } else { 0 };
             class.searched = begin + SEARCHED_SLABS;
             let candidates = class.roomy.iter().skip(begin).take(SEARCHED_SLABS);
             let usage = |&number: &u32| slabs.get(number as usize).map(|slab| (number, usize::from(slab.used), usize::from(slab.slots)));
             let (number, used, slots) =
                 candidates.filter_map(usage).min_by_key(|(_, used, slots)| used * (1 << SLOTS_LOG2) / slots.max(&1))?;
-            (used * class.slots <= slots * class.used).then_some(number)
+            (used * class.slots <= slots * class.used).then_some(Sparse { class: at, slab: number })
         })
     }
 
@@ -340,13 +347,8 @@ impl Slabs {
     }
 
     /// Moves the entries of a [`Slabs::sparse`] slab into others and gives the slab back. Tells for each its key, where it was and where it is.
-    pub(super) fn dissolve(&mut self, number: u32, mut moved: impl FnMut(&[u8], Slot, Slot)) {
-        let Some(slab) = self.slabs.get(number as usize) else { return };
-        let (slot_bytes, reached) = (slab.slot_bytes as usize, slab.reached());
-        if slot_bytes == 0 || slot_bytes > SHARED_BYTES_MAX {
-            return;
-        }
-        let at = class_of(slot_bytes);
+    pub(super) fn dissolve(&mut self, Sparse { class: at, slab: number }: Sparse, mut moved: impl FnMut(&[u8], Slot, Slot)) {
+        let (slot_bytes, reached) = (slot_bytes_of(at), self.slabs.get(number as usize).map_or(0, Slab::reached));
         self.unlist(at, number);
         for from in (0..reached).map(|index| Slot::new(number, index)) {
             if self.slab(from).is_none_or(|slab| is_free(slab.get(from.index()))) {
