@@ -164,7 +164,7 @@ fn a_refused_allocation_changes_nothing() {
 /// What is put, by its number: values of all sizes, some large enough for memory of their own.
 fn with_record<T>(number: u64, expiry: Option<Millis>, act: impl FnOnce(&Record<'_>) -> T) -> T {
     let key = format!("key{number}");
-    let value = vec![b'v'; usize::try_from(number * 37 % 499 + if number % 97 == 0 { 5000 } else { 0 }).unwrap()];
+    let value = vec![b'v'; usize::try_from(number * 37 % 499 + if number.is_multiple_of(97) { 5000 } else { 0 }).unwrap()];
     act(&Record { kind: Kind::Set, version: Version(number + 1), expiry, key: key.as_bytes(), value: &value })
 }
 
@@ -216,7 +216,7 @@ fn a_sweep_without_memory_takes_nothing_and_leaves_nothing_to_be_seen() {
     const KEYS: u64 = 4000;
     const END: u64 = BEGIN.0 + 20 * KEYS;
     // Keys that go one after the other, and keys that stay; of these most are deleted, so that their memory is worth gathering.
-    let expiry = |number: u64| (number % 2 == 0).then_some(Millis(BEGIN.0 + 10 * number));
+    let expiry = |number: u64| number.is_multiple_of(2).then_some(Millis(BEGIN.0 + 10 * number));
     let deleted = |number: u64| number % 2 == 1 && number % 10 != 1;
     let mut store = Store::new([0; 16]).unwrap();
     let put = |store: &mut Store, record: &Record<'_>| {
@@ -290,7 +290,7 @@ fn a_recovery_without_memory_says_so_and_loses_nothing() {
     let client = machine.connect();
     for number in 0..200 {
         let value = "v".repeat(number * 7);
-        let expiry = if number % 3 == 0 { " EX 100000" } else { "" };
+        let expiry = if number.is_multiple_of(3) { " EX 100000" } else { "" };
         assert_eq!(machine.ask(client, &format!("SET key{number} {}{expiry}\n{value}", value.len())), "OK 1");
     }
     let expected = machine.state();

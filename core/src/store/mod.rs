@@ -447,6 +447,18 @@ mod tests {
     }
 
     #[test]
+    fn a_key_whose_time_has_come_already_is_swept_next() {
+        let mut store = Store::new([0; 16]).unwrap();
+        put(&mut store, "later", Some(101));
+        assert_eq!(store.sweep(Millis(100), 10), (0, true));
+        put(&mut store, "late", Some(50));
+        put(&mut store, "now", Some(100));
+        assert_eq!(store.next_expiry(), Some(Millis(100)), "no time that is over is asked for");
+        assert_eq!(store.sweep(Millis(100), 10), (2, true));
+        assert_eq!((store.len(), store.sweep(Millis(101), 10)), (1, (1, true)));
+    }
+
+    #[test]
     fn keys_that_come_and_go_leave_no_deadlines_behind() {
         const HOUR_MS: u64 = 3_600_000;
         let mut store = Store::new([0; 16]).unwrap();
