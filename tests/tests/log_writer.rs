@@ -10,7 +10,8 @@ use osprey_core::record::{Kind, Record};
 use osprey_core::storage::{SegmentNumber, StorageDone, StorageError, StorageOp};
 use osprey_core::units::{Lsn, Millis, Version};
 use osprey_core::wal::SECTOR_BYTES;
-use osprey_core::wal::segment::DatabaseId;
+use osprey_core::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
+use osprey_core::wal::segment::{DatabaseId, HEADER_BYTES};
 use osprey_core::wal::writer::{FRAME_BYTES_SOFT_MAX, LogPosition, LogWriter, NoRoom, SyncPolicy, WriterOptions};
 
 const SEGMENT_BYTES: u64 = 16 << 10;
@@ -168,4 +169,75 @@ fn a_large_frame_takes_no_more() {
     assert!(disk.log(b"a small one"));
     disk.settle();
     assert!(disk.log(&value), "in the next frame");
+}
+
+/// What an operator reads of the log is what storage was told.
+#[test]
+fn the_log_tells_what_it_has_done() {
+    let mut disk = Disk::new(SyncPolicy::Always, SEGMENT_BYTES);
+    disk.full = true;
+    assert!(disk.log.starting() && !disk.log.read_only());
+    disk.settle();
+    assert!(!disk.log.starting() && disk.log.read_only(), "there is no space for the first segment");
+    assert_eq!(disk.log.active_segment(), None);
+    disk.full = false;
+    disk.now.0 += 1000;
+    let _ = disk.log.tick(disk.now);
+    disk.accept();
+    assert!(disk.log.starting(), "it is being reserved");
+    disk.end(0);
+    assert!(disk.log.starting() && !disk.log.read_only(), "it is being started");
+    disk.settle();
+    assert!(!disk.log.starting());
+    assert_eq!((disk.log.active_segment(), disk.log.appended_bytes(), disk.log.syncs()), (Some(SegmentNumber(1)), 0, 0));
+    let mut appended = 0;
+    for syncs in 1..=3 {
+        assert!(disk.log(&[b'v'; 1000]));
+        assert!(disk.log.buffer_bytes() > 1000, "pending");
+        disk.accept();
+        let Some(StorageOp::Append { data, .. }) = disk.under_way.front() else { panic!("{:?}", disk.under_way) };
+        appended += data.len() as u64;
+        disk.settle();
+        assert_eq!((disk.log.appended_bytes(), disk.log.syncs()), (appended, syncs));
+        assert!((1000..10_000).contains(&disk.log.buffer_bytes()), "{} bytes are kept for the next", disk.log.buffer_bytes());
+    }
+}
+
+/// Records find room up to the last byte of a segment, each with its length, and the SEAL behind them; not one more.
+#[test]
+fn a_segment_is_filled_to_the_last_byte() {
+    // The segment's header, the frame's, and the SEAL, which may have to begin in a fresh sector.
+    let around = HEADER_BYTES + FRAME_HEADER_BYTES as u64 + SECTOR_BYTES + FRAME_HEADER_BYTES as u64;
+    let room = usize::try_from(SEGMENT_BYTES - around).expect("small");
+    for records in [1, 100] {
+        let mut disk = Disk::new(SyncPolicy::Os, SEGMENT_BYTES);
+        disk.settle();
+        let bytes = room - records * RECORD_LENGTH_BYTES;
+        assert_eq!(disk.log.make_room(records, bytes + 1), Err(NoRoom::ReadOnly), "such a frame never fits");
+        assert_eq!(disk.log.make_room(records, bytes), Ok(()));
+    }
+}
+
+/// A frame that has records takes more up to its bound, and one that has none takes any.
+#[test]
+fn a_frame_is_filled_to_its_bound() {
+    let mut disk = Disk::new(SyncPolicy::Os, 64 << 20);
+    disk.settle();
+    assert_eq!(disk.log.make_room(1, FRAME_BYTES_SOFT_MAX), Ok(()), "alone");
+    assert!(disk.log(b"first"));
+    let held = FRAME_HEADER_BYTES + RECORD_LENGTH_BYTES + 3 + 3 + 5;
+    let left = FRAME_BYTES_SOFT_MAX - held - RECORD_LENGTH_BYTES;
+    assert_eq!(disk.log.make_room(1, left + 1), Err(NoRoom::Busy));
+    assert_eq!(disk.log.make_room(1, left), Ok(()));
+}
+
+/// Whoever ends needs no other segment.
+#[test]
+fn a_log_that_ends_reserves_nothing() {
+    let mut disk = Disk::new(SyncPolicy::Os, SEGMENT_BYTES);
+    disk.log.close();
+    disk.accept();
+    assert!(!disk.under_way.iter().any(|op| matches!(op, StorageOp::Reserve { .. })), "{:?}", disk.under_way);
+    disk.settle();
+    assert!(disk.log.closed());
 }

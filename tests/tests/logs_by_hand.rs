@@ -6,7 +6,7 @@
 use osprey_core::checksum::crc32c;
 use osprey_core::record::{Kind, Record};
 use osprey_core::recovery::{Recovered, RecoveryError, recover};
-use osprey_core::storage::{SegmentNumber, StorageDone};
+use osprey_core::storage::{LogFiles, SegmentNumber, StorageDone, StorageError};
 use osprey_core::store::Store;
 use osprey_core::units::{Lsn, Millis, Version};
 use osprey_core::wal::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameType};
@@ -150,8 +150,7 @@ fn a_log_without_its_beginning_is_refused() {
 #[test]
 fn a_header_without_frames_tells_time_and_floor() {
     let (mut log, crc) = one_record();
-    let second =
-        SegmentHeader { first_lsn: Lsn(2), durable: Lsn(1), time: Millis(5000), floor: Version(77), chain: crc, ..header(2) };
+    let second = SegmentHeader { first_lsn: Lsn(2), durable: Lsn(1), time: Millis(5000), floor: Version(77), chain: crc, ..header(2) };
     log.0.insert(SegmentNumber(2), second.encode(crc32c).unwrap());
     let (recovered, store) = recovered(&mut log).unwrap();
     assert_eq!((recovered.position.time, store.floor()), (Millis(5000), Version(77)));
@@ -223,4 +222,47 @@ fn a_removed_segment_is_reported() {
     let torn = recovered.report.torn.unwrap();
     assert_eq!((torn.segment, torn.bytes, torn.segments_removed), (SegmentNumber(1), 0, 1));
     assert_eq!(log.0.len(), 1);
+}
+
+/// A log that notes what is done to it.
+struct Noted(MemoryLog, Vec<(&'static str, u64)>);
+
+impl LogFiles for Noted {
+    fn segments(&mut self) -> Result<Vec<(SegmentNumber, u64)>, StorageError> {
+        self.0.segments()
+    }
+
+    fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        self.0.read(segment, offset, buffer)
+    }
+
+    fn truncate(&mut self, segment: SegmentNumber, length: u64) -> Result<(), StorageError> {
+        self.1.push(("cut", segment.0));
+        self.0.truncate(segment, length)
+    }
+
+    fn remove(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
+        self.1.push(("remove", segment.0));
+        self.0.remove(segment)
+    }
+
+    fn sync(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
+        self.1.push(("sync", segment.0));
+        self.0.sync(segment)
+    }
+}
+
+/// What is behind goes first, so that a crash in between leaves a log that is judged the same; then comes the cut; and the new run begins only
+/// when all of it is durable.
+#[test]
+fn a_tail_is_taken_off_from_its_end_and_synced() {
+    let (mut log, _) = one_record();
+    log.0.get_mut(&SegmentNumber(1)).unwrap().extend_from_slice(&[1; 100]);
+    for number in [2, 3] {
+        let header = SegmentHeader { first_lsn: Lsn(number + 1), chain: 5, ..header(number) };
+        log.0.insert(SegmentNumber(number), header.encode(crc32c).unwrap());
+    }
+    let mut noted = Noted(log, Vec::new());
+    recover(&mut noted, &mut Store::new([0; 16]).unwrap(), crc32c).unwrap();
+    assert_eq!(noted.1, [("remove", 3), ("remove", 2), ("cut", 1), ("sync", 1)]);
 }

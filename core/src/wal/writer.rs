@@ -485,8 +485,8 @@ impl LogWriter {
     }
 
     fn poll_reserve(&mut self) -> Option<StorageOp> {
-        let needed = self.closing == Closing::No || self.pending_records > 0;
-        if self.reserve != Reserve::Wanted || !needed {
+        // At the end none is needed: what was accepted has a place in this segment, or in the next, which is reserved.
+        if self.reserve != Reserve::Wanted || self.closing != Closing::No {
             return None;
         }
         self.reserve = Reserve::UnderWay;
