@@ -487,4 +487,22 @@ mod tests {
         });
         assert_eq!(counts, [5001, 5000, 4900, 0]);
     }
+
+    #[test]
+    fn memory_is_accounted() {
+        let mut store = Store::new([0; 16]).unwrap();
+        assert!(store.is_empty());
+        for key in 0..1000 {
+            put(&mut store, &format!("key{key:05}"), Some(1000 + key));
+        }
+        assert!(!store.is_empty());
+        // Flags, length, version and expiry, key, value, padding; a deadline; a slot's name and its tag in tables that are half full.
+        let (entries, deadlines, names) = (1000 * slabs::slot_bytes(11 + 8 + 1), 1000 * 12, 1000 * 10);
+        let least = entries + deadlines + names / 2;
+        assert!((least..least + names + 8192).contains(&store.bytes()), "{} bytes, at least {least}", store.bytes());
+        assert!(store.free_bytes() < entries);
+        while !store.sweep(Millis(5000), 100).1 {}
+        assert_eq!((store.len(), store.expired_total()), (0, 1000));
+        assert!(store.bytes() < 8192, "{} bytes for nothing", store.bytes());
+    }
 }
