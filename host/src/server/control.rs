@@ -45,7 +45,7 @@ impl Control {
     }
 
     /// If it can't, the next event does.
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         let _ = self.poller.notify();
     }
 

@@ -9,7 +9,6 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_io::{Async, Timer};
 use osprey_core::clock::Clock as _;
 use osprey_core::engine::{Engine, Next, Served};
 use osprey_core::storage::Storage as _;
@@ -17,8 +16,8 @@ use osprey_core::units::{Lsn, Millis};
 use osprey_core::wal::writer::Poisoned;
 use polling::{Event, Events, Poller};
 use slab::Slab;
-use smol::future::{self, FutureExt as _};
 
+use super::beside::Beside;
 use super::connection::{Connection, Received, Spare};
 use super::control::Control;
 use super::readiness::{Interest, Watched};
@@ -39,9 +38,6 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// How often timeouts are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
-
-/// After this many turns without a pause the executor's other tasks get their turn.
-const TURNS_PER_YIELD: usize = 64;
 
 /// How long things may take; 0: as long as they like.
 #[derive(Clone, Copy, Debug)]
@@ -143,38 +139,21 @@ impl DataPlane {
         Ok(())
     }
 
-    /// Serves until asked to stop, then ends in order.
+    /// Serves until asked to stop, then ends in order. The tasks `beside` get their turn when something has woken them.
     ///
     /// # Errors
     /// The poller failed, or storage did: then nothing more may be promised.
-    pub(super) async fn run(&mut self) -> Result<(), Failure> {
-        let poller = Arc::clone(&self.poller);
-        let readiness = Async::new_nonblocking(&*poller)?;
+    pub(super) fn run(&mut self, mut beside: Beside<'_>) -> Result<(), Failure> {
         let mut events = Events::new();
-        let mut turns = 0;
+        let mut busy = false;
         while !self.control.stopping() {
+            beside.poll();
+            let wait = if busy { Some(Duration::ZERO) } else { self.wait() };
             events.clear();
-            poller.wait(&mut events, Some(Duration::ZERO))?;
-            let busy = self.turn(&events)?;
-            if busy || !events.is_empty() {
-                turns += 1;
-                if turns % TURNS_PER_YIELD == 0 {
-                    future::yield_now().await;
-                }
-                continue;
-            }
-            let wait = self.wait();
-            let woken = async { readiness.readable().await };
-            let due = async {
-                match wait {
-                    Some(wait) => Timer::after(wait).await,
-                    None => future::pending().await,
-                };
-                Ok(())
-            };
-            woken.or(due).await?;
+            self.poller.wait(&mut events, wait)?;
+            busy = self.turn(&events)?;
         }
-        self.stop(&poller, &mut events)
+        self.stop(&mut events)
     }
 
     /// One turn; returns whether there is more to do at once.
@@ -492,7 +471,7 @@ impl DataPlane {
     }
 
     /// The orderly end: no new connections, what was received is answered, the log is sealed.
-    fn stop(&mut self, poller: &Poller, events: &mut Events) -> Result<(), Failure> {
+    fn stop(&mut self, events: &mut Events) -> Result<(), Failure> {
         self.listener = None;
         let now = self.clock.now();
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
@@ -519,7 +498,7 @@ impl DataPlane {
             }
             events.clear();
             let wait = if self.ready.is_empty() { left.min(Duration::from_millis(20)) } else { Duration::ZERO };
-            poller.wait(events, Some(wait))?;
+            self.poller.wait(events, Some(wait))?;
         }
         if !self.connections.is_empty() {
             log::warn!("{} clients did not take their replies in time", self.connections.len());
@@ -530,7 +509,7 @@ impl DataPlane {
             self.drive_storage()?;
             if !self.engine.closed() {
                 events.clear();
-                poller.wait(events, Some(Duration::from_millis(20)))?;
+                self.poller.wait(events, Some(Duration::from_millis(20)))?;
             }
         }
         Ok(())

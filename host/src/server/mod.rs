@@ -1,8 +1,10 @@
 //! The server: a data directory recovered, a port bound, and the loop that serves it.
 //!
-//! Everything runs on one thread under one smol executor: the data plane (`dataplane`) as one task, signals and gauges as others. Three more threads
-//! wait for the disk (see [`crate::storage`]).
+//! Everything runs on one thread: the data plane (`dataplane`) loops and waits, and gives smol's executor, which has signals, gauges and
+//! metrics as its tasks, a turn when one of them was woken (`beside`). Three more threads wait for the disk (see [`crate::storage`]), and one of smol's for timers and
+//! for the tasks' descriptors.
 
+mod beside;
 mod connection;
 mod control;
 mod dataplane;
@@ -26,11 +28,12 @@ use osprey_core::recovery::{RecoveryError, Report};
 use osprey_core::wal::segment::DatabaseId;
 use osprey_core::wal::writer::{Poisoned, SyncPolicy};
 use polling::Poller;
-use smol::{Async, LocalExecutor};
+use smol::{Async, LocalExecutor, future};
 
 use crate::clock::SystemClock;
 use crate::descriptor_limit;
 use crate::storage::{FileStorage, OpenError, Reservation};
+use beside::Beside;
 use control::Control;
 pub use dataplane::Timeouts;
 use dataplane::{DataPlane, Failure};
@@ -194,7 +197,8 @@ impl Server {
             log::info!("metrics are at http://{}/metrics", listener.get_ref().local_addr().map_err(ServerError::System)?);
             executor.spawn(metrics::serve(listener, control, Rc::clone(&executor))).detach();
         }
-        let ended = smol::block_on(executor.run(self.plane.run()));
+        let tasks = executor.run(future::pending::<()>());
+        let ended = self.plane.run(Beside::new(tasks, &self.control));
         ended.map_err(|failure| self.failed(failure))?;
         log::info!("stopped: everything is on disk");
         Ok(())
