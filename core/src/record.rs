@@ -314,4 +314,41 @@ mod tests {
         }
         assert_eq!(Record::decode(&[0, 0, 1]), None, "an empty key");
     }
+
+    #[test]
+    fn versions_take_as_few_bytes_as_hold_them() {
+        for (version, width) in
+            [(0, 1), (255, 1), (256, 2), (65_535, 2), (65_536, 4), (u64::from(u32::MAX), 4), (1 << 32, 8), (u64::MAX, 8)]
+        {
+            let record = Record { kind: Kind::Set, version: Version(version), expiry: None, key: b"k", value: b"" };
+            assert_eq!(record.encoded_len(), 3 + width, "flags, length of the key, version {version}, key");
+        }
+    }
+
+    #[test]
+    fn what_a_kind_does_not_have_is_refused() {
+        let expiry = Some(Millis(1));
+        let of = |kind, expiry, key, value| Record { kind, version: Version(1), expiry, key, value };
+        let kinds = [
+            (of(Kind::Set, expiry, b"k", b"v"), true),
+            (of(Kind::Set, expiry, b"", b"v"), false),
+            (of(Kind::Del, None, b"k", b""), true),
+            (of(Kind::Del, None, b"", b""), false),
+            (of(Kind::Del, None, b"k", b"v"), false),
+            (of(Kind::Del, expiry, b"k", b""), false),
+            (of(Kind::Expire, expiry, b"k", b""), true),
+            (of(Kind::Expire, None, b"k", b""), true),
+            (of(Kind::Expire, expiry, b"", b""), false),
+            (of(Kind::Expire, expiry, b"k", b"v"), false),
+            (of(Kind::Mark, None, b"", b""), true),
+            (of(Kind::Mark, None, b"k", b""), false),
+            (of(Kind::Mark, None, b"", b"v"), false),
+            (of(Kind::Mark, expiry, b"", b""), false),
+        ];
+        for (record, is_one) in kinds {
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            assert_eq!(Record::decode(&bytes), is_one.then_some(record), "{record:?}");
+        }
+    }
 }

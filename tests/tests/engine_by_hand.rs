@@ -145,3 +145,157 @@ fn a_scan_over_what_was_deleted_is_bounded_and_ends() {
     }
     assert!((2..100).contains(&calls), "{calls} calls");
 }
+
+#[test]
+fn stats_count_every_request_by_its_kind() {
+    // Twice each, as one of something and none of it may be told apart by chance.
+    let rounds = "PING\nSET k 1\r\n1\nGET k\nGET missing\nEXISTS k\nTTL k\nINCR k\nDECR k\nMGET k k\nMSET a 1 b 1\nxy\nEXPIRE k 1000\nPERSIST k\n\
+                  SCAN 0\nDEL a\nSTATS\nSET k 1 NX\nv\nNONSENSE\nSET gone 1 EX 5\nv\n";
+    let mut server = Server::new(|_| ());
+    for round in 0..2 {
+        // When it comes again, the key that expired meanwhile is replaced.
+        let now = Millis(NOW.0 + 1000 * round);
+        assert_eq!(server.engine.serve(now, &mut server.session, rounds.as_bytes(), &mut server.out).consumed, rounds.len());
+        server.settle();
+        server.out.clear();
+    }
+    // Two more are swept.
+    server.engine.serve(NOW, &mut server.session, b"SET also 1 EX 5\nv\n", &mut server.out);
+    for second in 2..5 {
+        server.engine.tick(Millis(NOW.0 + 1000 * second));
+        server.settle();
+    }
+    let stats = server.engine.stats();
+    let expected = [
+        ("cmd_ping", 2),
+        ("cmd_set", 7),
+        ("cmd_get", 4),
+        ("get_hits", 2),
+        ("get_misses", 2),
+        ("cmd_exists", 2),
+        ("cmd_ttl", 2),
+        ("cmd_incr", 4),
+        ("cmd_mget", 2),
+        ("cmd_mset", 2),
+        ("cmd_expire", 2),
+        ("cmd_persist", 2),
+        ("cmd_scan", 2),
+        ("cmd_del", 2),
+        ("cmd_stats", 2),
+        ("errors_total", 4),
+        ("expired_total", 3),
+        ("wal_syncs", 4),
+    ];
+    for (name, count) in expected {
+        assert!(stats.contains(&(name, count)), "{name} should be {count}: {stats:?}");
+    }
+}
+
+#[test]
+fn a_write_delays_readers_of_its_key_and_few_others() {
+    let mut server = Server::new(|_| ());
+    let mut writer = Session::new();
+    let written = server.engine.serve(NOW, &mut writer, b"SET written 1\nx\n", &mut Vec::new()).consumed;
+    assert_eq!(written, 16);
+    assert!(writer.gated(server.engine.watermark()));
+    let passed = |server: &mut Server, key: &str| {
+        let (mut reader, mut out) = (Session::new(), Vec::new());
+        server.engine.serve(NOW, &mut reader, format!("GET {key}\n").as_bytes(), &mut out);
+        let gated = reader.gated(server.engine.watermark());
+        assert_eq!(gated, reader.releasable(server.engine.watermark(), out.len()) == 0, "{key}");
+        !gated
+    };
+    assert!(!passed(&mut server, "written"));
+    let others = (0..1000).filter(|key| passed(&mut server, &format!("other{key}"))).count();
+    assert!(others > 980, "{others} of 1000 were not delayed");
+    server.settle();
+    assert!(!writer.gated(server.engine.watermark()));
+    assert!(passed(&mut server, "written"));
+}
+
+#[test]
+fn what_waited_for_nothing_stays_free_while_more_is_asked() {
+    let mut server = Server::new(|_| ());
+    server.serve("PING\n");
+    server.serve("SET k 1\nv\n");
+    assert_eq!(server.free(), "PONG\r\n");
+    server.serve("PING\n");
+    assert_eq!(server.free(), "PONG\r\n", "the first reply, of three that are unsent");
+    server.settle();
+    assert_eq!(server.free(), "PONG\r\nOK 1\r\nPONG\r\n");
+}
+
+#[test]
+fn memory_is_used_up_to_its_limit_exactly() {
+    let large = format!("SET b 9000\n{}\n", "y".repeat(9000));
+    let with = |limit: u64| {
+        let mut server = Server::new(|options| options.limits.memory_bytes_max = limit);
+        server.serve("SET a 1\nx\n");
+        server.settle();
+        server
+    };
+    let mut server = with(0);
+    let (before, entries) = (server.engine.memory_bytes(), server.engine.store().bytes());
+    server.serve(&large);
+    let needed = before + (server.engine.store().bytes() - entries) as u64;
+
+    let mut server = with(needed);
+    server.serve(&large);
+    assert_eq!(server.engine.store().len(), 2);
+    let mut server = with(needed - 1);
+    server.serve(&large);
+    assert_eq!(server.engine.store().len(), 1);
+    // Over the limit, since connections need more: what takes no more is done.
+    server.engine.gauges.connection_bytes = 1 << 20;
+    server.out.clear();
+    server.serve("SET a 1\nz\nSET b 1\nz\nDEL a\n");
+    server.settle();
+    let replies: Vec<_> = server.free().lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(replies, ["OK 2", "ERR OOM", "DELETED 1"]);
+}
+
+#[test]
+fn an_mget_may_answer_as_much_as_its_limit_exactly() {
+    let ask = |limit: usize, request: &str| {
+        let mut server = Server::new(|options| options.limits.reply_bytes_max = limit);
+        server.serve(&format!("SET k 100\n{}\nSET l 100\n{}\n", "v".repeat(100), "w".repeat(100)));
+        server.settle();
+        server.out.clear();
+        server.serve(request);
+        server.free().to_owned()
+    };
+    let limit = (1..2000).find(|&limit| !ask(limit, "MGET k l\n").starts_with("ERR")).expect("some limit is enough");
+    let message = ask(limit - 1, "MGET k l\n");
+    assert!(message.contains(&format!(" {limit} bytes")) && message.contains(&format!("{}", limit - 1)), "{message}");
+    assert!(ask(1, "MGET k\n").starts_with("VALUE k 100 "), "a single value that could be set can be got");
+}
+
+#[test]
+fn sweeping_writes_next_to_nothing_while_nothing_is_due() {
+    let mut server = Server::new(|_| ());
+    server.serve("SET k 1 EX 3600000\nv\n");
+    server.settle();
+    let lsn = server.engine.last_lsn();
+    for second in 1..3500 {
+        server.engine.tick(Millis(NOW.0 + second * 1000));
+        server.settle();
+    }
+    // A mark each time that the bound of what is due next comes near, which halves the distance at least.
+    let marks = server.engine.last_lsn().0 - lsn.0;
+    assert!(marks < 23, "{marks} marks for one key, which is due in 2^22 ms");
+}
+
+#[test]
+fn writes_wait_for_the_first_segment() {
+    let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
+    let (mut engine, report) = Engine::recover(Options::new(entropy), &mut Empty, NOW).expect("nothing to recover");
+    assert!(engine.starting() && report.torn.is_none());
+    let (mut session, mut out) = (Session::new(), Vec::new());
+    let early = engine.serve(NOW, &mut session, b"SET k 1\nv\n", &mut out);
+    assert_eq!((early.consumed, early.next), (0, Next::Storage));
+    while let Some(op) = engine.poll_storage() {
+        engine.storage_done(StorageDone { op, result: Ok(()) }).expect("nothing fails");
+    }
+    assert!(!engine.starting());
+    assert_eq!(engine.serve(NOW, &mut session, b"SET k 1\nv\n", &mut out).consumed, 10);
+}

@@ -505,4 +505,49 @@ mod tests {
         assert_eq!((store.len(), store.expired_total()), (0, 1000));
         assert!(store.bytes() < 8192, "{} bytes for nothing", store.bytes());
     }
+
+    #[test]
+    fn an_expiry_that_moved_is_found_at_its_new_time() {
+        let mut store = Store::new([0; 16]).unwrap();
+        let hash = store.hash(b"moved");
+        put(&mut store, "moved", Some(100));
+        store.set_expiry(hash, b"moved", Some(Millis(200))).unwrap();
+        assert_eq!(store.sweep(Millis(150), 10).0, 0, "its first deadline");
+        assert_eq!((store.len(), store.next_expiry().is_some()), (1, true), "it has another");
+        assert_eq!(store.sweep(Millis(200), 10).0, 1);
+        put(&mut store, "moved", Some(400));
+        store.set_expiry(hash, b"moved", Some(Millis(300))).unwrap();
+        assert_eq!(store.sweep(Millis(300), 10).0, 1, "a sooner one needs no waiting for the first");
+        assert_eq!((store.len(), store.sweep(Millis(400), 10).0), (0, 0));
+    }
+
+    #[test]
+    fn a_write_that_stays_forgets_what_was_before() {
+        let mut store = Store::new([0; 16]).unwrap();
+        put(&mut store, "key", None);
+        let bytes = store.bytes();
+        for version in 2..1000 {
+            let record = Record { kind: Kind::Set, version: Version(version), expiry: None, key: b"key", value: b"w" };
+            let spot = store.find(store.hash(b"key"), b"key");
+            let before = store.exchange(spot, &record).unwrap();
+            store.forget(before);
+        }
+        assert_eq!(store.bytes(), bytes);
+    }
+
+    #[test]
+    fn a_walk_from_anywhere_ends() {
+        let mut store = Store::new([0; 16]).unwrap();
+        for key in 0..2000 {
+            put(&mut store, &format!("key{key}"), None);
+        }
+        for mut cursor in [u64::MAX, u64::MAX - 1, 1 << 63, 1 << 48, (1 << 48) - 1, 1 << 32, 12_345] {
+            let mut steps = 0;
+            while let Some(next) = store.walk(cursor, |_| ()) {
+                assert!(next > cursor, "from {cursor} to {next}");
+                (cursor, steps) = (next, steps + 1);
+                assert!(steps < 100, "2000 keys have fewer tables");
+            }
+        }
+    }
 }
