@@ -63,6 +63,15 @@ impl Server {
         self.engine.serve(NOW, &mut self.session, input.as_bytes(), &mut self.out)
     }
 
+    /// Serves more than fits into a turn, and throws the replies away.
+    fn serve_all(&mut self, mut requests: &str) {
+        while !requests.is_empty() {
+            requests = &requests[self.serve(requests).consumed..];
+            self.out.clear();
+            self.settle();
+        }
+    }
+
     /// What may be sent now of what was not sent yet.
     fn free(&self) -> &str {
         let free = self.session.releasable(self.engine.watermark(), self.out.len());
@@ -123,13 +132,7 @@ fn a_scan_over_what_was_deleted_is_bounded_and_ends() {
     // Tables for more keys than one SCAN may pass over.
     let requests = |verb: &str, payload: &str| (0..500_000).map(|key| format!("{verb} {key}{payload}\n")).collect::<String>();
     for (verb, payload) in [("SET", " 1\nv"), ("DEL", "")] {
-        let requests = requests(verb, payload);
-        let mut rest = requests.as_str();
-        while !rest.is_empty() {
-            rest = &rest[server.serve(rest).consumed..];
-            server.out.clear();
-            server.settle();
-        }
+        server.serve_all(&requests(verb, payload));
     }
     assert!(server.engine.store().is_empty());
     let (mut cursor, mut calls) = (String::from("0"), 0);
@@ -298,4 +301,27 @@ fn writes_wait_for_the_first_segment() {
     }
     assert!(!engine.starting());
     assert_eq!(engine.serve(NOW, &mut session, b"SET k 1\nv\n", &mut out).consumed, 10);
+}
+
+#[test]
+fn a_scan_shows_about_as_many_keys_as_are_asked_for() {
+    let mut server = Server::new(|options| options.limits.requests_per_call = usize::MAX);
+    server.serve_all(&(0..5000).map(|key| format!("SET {key} 1\nv\n")).collect::<String>());
+    server.serve("SCAN 0 COUNT 10\n");
+    let keys = server.free().lines().filter(|line| line.parse::<u32>().is_ok()).count();
+    assert!((10..600).contains(&keys), "{keys} keys: whole tables, of a few hundred each");
+}
+
+#[test]
+fn batches_are_synced_one_by_one() {
+    let mut server = Server::new(|options| options.sync_policy = SyncPolicy::Batch { bytes: u64::MAX, delay_ms: 10 });
+    let syncs = |server: &Server| server.engine.stats().iter().find(|(name, _)| *name == "wal_syncs").map(|stat| stat.1);
+    let before = syncs(&server).expect("STATS has it");
+    for batch in 1..=5 {
+        server.serve("SET k 1\nv\nSET k 1\nw\n");
+        server.settle();
+        server.engine.tick(Millis(NOW.0 + 20 * batch));
+        server.settle();
+        assert_eq!(syncs(&server), Some(before + batch));
+    }
 }

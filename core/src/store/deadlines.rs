@@ -205,3 +205,30 @@ impl Deadlines {
         Some(Millis((self.reached.0 >> bit | 1) << bit))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_counted() {
+        let mut deadlines = Deadlines::new();
+        let hash = ShortHash(7);
+        for due in [1, 5, 5, 90, 4000] {
+            deadlines.push(Millis(due), hash).unwrap();
+        }
+        assert_eq!((deadlines.len(), deadlines.bytes()), (5, 5 * 12));
+        let mut steps = 100;
+        for left in [4, 3, 2] {
+            assert!(deadlines.pop(Millis(5), &mut steps).is_some());
+            assert_eq!(deadlines.len(), left);
+        }
+        assert!(deadlines.pop(Millis(5), &mut steps).is_none());
+        assert_eq!((deadlines.len(), deadlines.reached()), (2, Millis(5)));
+        assert!(deadlines.next_due().is_some_and(|due| due > Millis(5) && due <= Millis(90)));
+        deadlines.discard(1);
+        assert_eq!(deadlines.len(), 1, "a bucket has one of them");
+        deadlines.discard(1);
+        assert_eq!((deadlines.len(), deadlines.next_due()), (0, None));
+    }
+}
