@@ -97,24 +97,25 @@ fn what_is_held_is_what_is_said() {
 #[test]
 fn what_deadlines_hold_is_said() {
     let mut counted = Counted::new();
-    for number in 0..100_000 {
+    for number in 0..400_000 {
         counted.put(number, b"value", Some(u64::from(number) * 10 + 1));
     }
     let unaccounted = counted.unaccounted();
     assert!((0..CHUNKS_BYTES).contains(&unaccounted), "{unaccounted} bytes more are held");
     // Half of them come due; the rest loses its expiry, and then most deadlines stand for nothing.
-    while !counted.store.sweep(Millis(500_000), 1000).1 {}
-    assert_eq!(counted.store.len(), 50_000);
-    for number in 50_000..100_000_u32 {
+    while !counted.store.sweep(Millis(2_000_000), 1000).1 {}
+    assert_eq!(counted.store.len(), 200_000);
+    for number in 200_000..400_000_u32 {
         let key = number.to_be_bytes();
         counted.store.set_expiry(counted.store.hash(&key), &key, None).unwrap();
     }
-    let mut now = 500_000;
+    let mut now = 2_000_000;
     while !counted.store.sweep(Millis(now), 1000).1 {
         let unaccounted = counted.unaccounted();
         assert!((0..CHUNKS_BYTES).contains(&unaccounted), "{unaccounted} bytes more are held at {now}");
         now += 1;
     }
+    assert!(now > 2_000_150, "200,000 keys are looked at a thousand at a time, not in {} sweeps", now - 2_000_000);
     let unaccounted = counted.unaccounted();
     assert!((0..LISTS_BYTES + 24 * 1024).contains(&unaccounted), "{unaccounted} bytes more are held at the end");
 }

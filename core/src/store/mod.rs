@@ -501,6 +501,7 @@ mod tests {
         let least = entries + deadlines + names / 2;
         assert!((least..least + names + 8192).contains(&store.bytes()), "{} bytes, at least {least}", store.bytes());
         assert!(store.free_bytes() < entries);
+        assert_eq!(store.sweep(Millis(5000), 100), (100, false), "no more steps than are allowed");
         while !store.sweep(Millis(5000), 100).1 {}
         assert_eq!((store.len(), store.expired_total()), (0, 1000));
         assert!(store.bytes() < 8192, "{} bytes for nothing", store.bytes());
