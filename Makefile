@@ -46,6 +46,11 @@ ci:
 museum:
 	RUSTFLAGS="$$RUSTFLAGS --cfg museum" cargo run --profile museum --target-dir target/museum -p osprey-tests --bin museum -- $(ARGS)
 
+# Changes the core in one place at a time, and lists what no test noticed: needs cargo-mutants. A part: make mutants ARGS='--re wal/'
+.PHONY: mutants
+mutants:
+	cargo mutants -p osprey-core --test-workspace=true --baseline=skip --timeout 120 --output target/mutants $(ARGS)
+
 # One fuzz target until it is stopped: make fuzz TARGET=parser
 fuzz:
 	cargo +nightly fuzz run $(TARGET) -- -max_len=4096 -dict=fuzz/protocol.dict
