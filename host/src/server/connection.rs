@@ -11,37 +11,48 @@ use rustix::net::RecvFlags;
 
 use super::readiness::{Interest, Watched};
 
-/// A buffer larger than this is given back to the allocator when it is empty, bytes.
-const KEPT_BYTES_MAX: usize = 64 << 10;
-
 /// So many empty buffers wait for their next user.
 const SPARE_BUFFERS: usize = 64;
 
-/// While a large request arrives, its buffer grows by at most what has arrived, or by this, bytes. So a length that is only
-/// claimed costs nothing.
+/// What all of these may hold, bytes: some large values one after the other, each in memory that is there already. (Memory that is new costs more
+/// than what is copied into it.)
+const SPARE_BYTES_MAX: usize = 4 << 20;
+
+/// While a large request arrives, its buffer grows by at most [`GROWTH`] times what has arrived, or by this, bytes. So a length that is only
+/// claimed costs nothing, and little is copied.
 const GROWTH_BYTES_MIN: usize = 16 << 10;
+
+/// See [`GROWTH_BYTES_MIN`].
+const GROWTH: usize = 4;
 
 /// Empty buffers for connections that have something to hold.
 #[derive(Debug, Default)]
-pub(super) struct Spare(Vec<Vec<u8>>);
+pub(super) struct Spare {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
 
 impl Spare {
     fn take(&mut self, buffer: &mut Vec<u8>) {
-        if buffer.capacity() == 0 {
-            *buffer = self.0.pop().unwrap_or_default();
+        if buffer.capacity() == 0
+            && let Some(spare) = self.buffers.pop()
+        {
+            self.bytes -= spare.capacity();
+            *buffer = spare;
         }
     }
 
     fn put(&mut self, buffer: &mut Vec<u8>) {
         buffer.clear();
         let buffer = std::mem::take(buffer);
-        if buffer.capacity() > 0 && buffer.capacity() <= KEPT_BYTES_MAX && self.0.len() < SPARE_BUFFERS {
-            self.0.push(buffer);
+        if buffer.capacity() > 0 && self.bytes + buffer.capacity() <= SPARE_BYTES_MAX && self.buffers.len() < SPARE_BUFFERS {
+            self.bytes += buffer.capacity();
+            self.buffers.push(buffer);
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.0.iter().map(Vec::capacity).sum()
+        self.bytes
     }
 }
 
@@ -119,7 +130,7 @@ impl Connection {
             Next::Read { at_least } => at_least.saturating_sub(self.input.len()),
             _ => 0,
         };
-        let growth = missing.clamp(GROWTH_BYTES_MIN, self.input.len().max(GROWTH_BYTES_MIN));
+        let growth = missing.clamp(GROWTH_BYTES_MIN, (GROWTH * self.input.len()).max(GROWTH_BYTES_MIN));
         if self.input.capacity() - self.input.len() < growth {
             // Exactly: what fits behind a large request is received with it, and then moved to the front again and again.
             self.input.try_reserve_exact(growth).map_err(|_| ErrorKind::OutOfMemory)?;

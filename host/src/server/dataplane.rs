@@ -359,6 +359,12 @@ impl DataPlane {
             Next::Read { .. } if consumed < input.len() => connection.partial_since_ms.filter(|_| consumed == 0).or(Some(self.now_ms)),
             _ => None,
         };
+        // Large replies leave at once, while the processor's cache has them, and their buffer serves the next.
+        if connection.unsent() >= LARGE_BYTES && connection.send(self.watermark, self.now_ms, &mut self.spare).is_err() {
+            log::debug!("connection {key}: it takes no replies any more");
+            self.close(key);
+            return consumed;
+        }
         self.touched.push(key);
         consumed
     }
@@ -522,6 +528,9 @@ impl DataPlane {
         });
     }
 }
+
+/// So much is sent before the turn's end, bytes.
+const LARGE_BYTES: usize = 64 << 10;
 
 /// A connection that had too much to send is served again when less than this is left, bytes.
 const FLUSHED_BYTES: usize = 64 << 10;
