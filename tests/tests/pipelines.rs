@@ -27,14 +27,20 @@ struct Outcome {
 struct Server {
     engine: Engine,
     log: MemoryLog,
+    lend_bytes_min: usize,
 }
 
 impl Server {
     fn new(limits: Limits) -> Self {
+        Self::lending(limits, usize::MAX)
+    }
+
+    /// One that lends the payloads of large values.
+    fn lending(limits: Limits, lend_bytes_min: usize) -> Self {
         let mut log = MemoryLog::default();
         let options = Options { limits, ..small_options(SyncPolicy::Os) };
         let engine = Engine::recover(options, &mut log, BEGIN).unwrap().0;
-        let mut server = Self { engine, log };
+        let mut server = Self { engine, log, lend_bytes_min };
         server.drive_storage();
         server
     }
@@ -55,7 +61,8 @@ impl Server {
             input.extend_from_slice(part);
             // Whoever asks for so much can't do anything with less.
             while !closed && input.len() >= wanted {
-                let served = self.engine.serve(BEGIN, &mut session, &input, &mut out);
+                let (served, payload) = self.engine.serve_lending(BEGIN, &mut session, &input, &mut out, self.lend_bytes_min);
+                payload.map_or(Ok(()), |payload| payload.append_to(&mut out)).unwrap();
                 input.drain(..served.consumed);
                 wanted = 1;
                 match served.next {
@@ -169,10 +176,12 @@ proptest! {
         requests in vec(request(), 0..80),
         cuts in vec(any::<Index>(), 0..8),
         limits in limits(),
+        lend_bytes_min in 0..2000_usize,
     ) {
         let one_at_a_time = Server::new(limits).connection(requests.iter().map(Vec::as_slice));
         let pipeline = requests.concat();
         prop_assert_eq!(&Server::new(limits).connection([pipeline.as_slice()]), &one_at_a_time, "all at once");
+        prop_assert_eq!(&Server::lending(limits, lend_bytes_min).connection([pipeline.as_slice()]), &one_at_a_time, "with payloads lent");
 
         let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(pipeline.len() + 1)).chain([0, pipeline.len()]).collect();
         ends.sort_unstable();

@@ -31,6 +31,8 @@ const SCAN_TABLES_MAX: usize = 1000;
 /// A command was answered.
 pub(super) enum Outcome {
     Answered,
+    /// … but for the payload, the value at this spot, which is lent.
+    Lends(Spot),
     /// … and was the last.
     Close,
 }
@@ -121,7 +123,7 @@ impl Engine {
         // Room for any short reply: after this only values and lists can fail for want of memory.
         reply.out.try_reserve(SHORT_REPLY_BYTES).map_err(|_| Refusal::NoReply)?;
         match *command {
-            Command::Get { key } => self.get(reply, hash, key)?,
+            Command::Get { key } => return self.get(reply, hash, key),
             Command::Set { key, value, options } => self.set(reply, hash, key, value, &options)?,
             Command::Add { key, delta } => self.add(reply, hash, key, delta)?,
             Command::Del { key, version } => self.del(reply, hash, key, version)?,
@@ -145,16 +147,22 @@ impl Engine {
         Ok(Outcome::Answered)
     }
 
-    fn get(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed {
+    fn get(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed<Outcome> {
         self.counters.get += 1;
-        if let Some(record) = self.journal.look(&self.store, reply, hash, key, self.now)?.live() {
-            reply::value(reply.out, record.value, record.version, record.expiry)?;
-            self.counters.hits += 1;
-        } else {
+        let found = self.journal.look(&self.store, reply, hash, key, self.now)?;
+        let Some(record) = found.live() else {
             reply::not_found(reply.out)?;
             self.counters.misses += 1;
+            return Ok(Outcome::Answered);
+        };
+        let lends = record.value.len() >= reply.lend_bytes_min;
+        if lends {
+            reply::value_line(reply.out, record.value.len(), record.version, record.expiry)?;
+        } else {
+            reply::value(reply.out, record.value, record.version, record.expiry)?;
         }
-        Ok(())
+        self.counters.hits += 1;
+        Ok(if lends { Outcome::Lends(found.spot) } else { Outcome::Answered })
     }
 
     fn exists(&mut self, reply: &mut Reply<'_>, hash: Hash, key: &[u8]) -> Executed {

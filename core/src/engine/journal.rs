@@ -17,6 +17,8 @@ pub(super) struct Reply<'a> {
     pub(super) out: &'a mut Vec<u8>,
     /// Where in `out` the replies begin that `session` doesn't count yet.
     pub(super) begin: usize,
+    /// A value of this size or more isn't copied to `out`.
+    pub(super) lend_bytes_min: usize,
 }
 
 impl Reply<'_> {

@@ -16,12 +16,14 @@
 mod ahead;
 mod execute;
 mod journal;
+mod payload;
 mod recent;
 mod session;
 mod stats;
 
 use alloc::vec::Vec;
 
+pub use payload::Payload;
 pub use session::Session;
 pub use stats::HostGauges;
 
@@ -273,9 +275,23 @@ impl Engine {
     /// [`Limits::unsent_bytes_soft_max`]; one request looks at [`request::Limits::words_max`] keys at most. [`Next::Again`],
     /// [`Next::Flush`] and [`Next::Storage`] always leave some input.
     pub fn serve(&mut self, now: Millis, session: &mut Session, input: &[u8], out: &mut Vec<u8>) -> Served {
+        self.serve_lending(now, session, input, out, usize::MAX).0
+    }
+
+    /// As [`Engine::serve`], but ends behind a `GET` whose value has `lend_bytes_min` bytes or more, and does not copy that: `out` ends with its `VALUE` line, and
+    /// the payload that follows is lent.
+    pub fn serve_lending(
+        &mut self,
+        now: Millis,
+        session: &mut Session,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        lend_bytes_min: usize,
+    ) -> (Served, Option<Payload<'_>>) {
         self.now = self.now.max(now);
         let begin = out.len();
         let mut consumed = 0;
+        let mut lent = None;
         let mut budget = self.options.limits.requests_per_call;
         let next = 'serving: loop {
             if session.closing {
@@ -306,8 +322,12 @@ impl Engine {
                     }
                     Step::Skip { consumed: used } => (Ok(()), used),
                     Step::Request { command, consumed: used } => {
-                        match self.execute(&mut Reply { session, out, begin }, &command, hash) {
+                        match self.execute(&mut Reply { session, out, begin, lend_bytes_min }, &command, hash) {
                             Ok(Outcome::Answered) => (Ok(()), used),
+                            Ok(Outcome::Lends(spot)) => {
+                                lent = Some(spot);
+                                (Ok(()), used)
+                            }
                             Ok(Outcome::Close) => {
                                 session.closing = true;
                                 (Ok(()), used)
@@ -338,10 +358,15 @@ impl Engine {
                     out.truncate(replied);
                     session.closing = true;
                 }
+                if lent.is_some() {
+                    let left = consumed < input.len();
+                    break 'serving if left { Next::Again } else { Next::Read { at_least: 1 } };
+                }
             }
         };
-        session.produced(out.len() - begin);
-        Served { consumed, next }
+        let payload = lent.map(|spot| Payload::new(self.store.value_at(spot)));
+        session.produced(out.len() - begin + payload.map_or(0, |payload| payload.len()));
+        (Served { consumed, next }, payload)
     }
 
     /// The next operation for storage, if one can begin now. Ask again until there is none: an append, a sync and a

@@ -55,6 +55,11 @@ pub fn value(out: &mut Vec<u8>, value: &[u8], version: Version, expiry: Option<M
     put_value(out, None, value, version, expiry)
 }
 
+/// `VALUE <len> <version> <expiry>`, which a payload of `len` bytes is to follow.
+pub fn value_line(out: &mut Vec<u8>, len: usize, version: Version, expiry: Option<Millis>) -> Written {
+    put_value_line(out, None, len, version, expiry)
+}
+
 /// How much one of an `MGET`'s keys takes at most, bytes.
 #[must_use]
 pub fn item_bytes_max(key: &[u8], value: &[u8]) -> usize {
@@ -69,24 +74,29 @@ pub fn item_found(out: &mut Vec<u8>, key: &[u8], value: &[u8], version: Version,
 #[inline]
 fn put_value(out: &mut Vec<u8>, key: Option<&[u8]>, value: &[u8], version: Version, expiry: Option<Millis>) -> Written {
     out.try_reserve(VALUE_LINE_BYTES_MAX + key.map_or(0, <[u8]>::len) + value.len()).map_err(|_| OutOfMemory)?;
+    put_value_line(out, key, value.len(), version, expiry)?;
+    put(out, value)?;
+    put(out, b"\r\n")
+}
+
+#[inline]
+fn put_value_line(out: &mut Vec<u8>, key: Option<&[u8]>, len: usize, version: Version, expiry: Option<Millis>) -> Written {
     put(out, b"VALUE ")?;
     if let Some(key) = key {
         put(out, key)?;
         put(out, b" ")?;
     }
-    put_integer(out, value.len())?;
+    put_integer(out, len)?;
     put(out, b" ")?;
     put_integer(out, version.0)?;
     match expiry {
-        None => put(out, b" -1\r\n")?,
+        None => put(out, b" -1\r\n"),
         Some(expiry) => {
             put(out, b" ")?;
             put_integer(out, expiry.0)?;
-            put(out, b"\r\n")?;
+            put(out, b"\r\n")
         }
     }
-    put(out, value)?;
-    put(out, b"\r\n")
 }
 
 /// `NOT_FOUND`

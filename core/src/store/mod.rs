@@ -166,6 +166,12 @@ impl Store {
         Spot { hash, held: self.index.find(&self.slabs, hash, key) }
     }
 
+    /// The value of the key that was found at this spot; empty where nothing was.
+    #[must_use]
+    pub fn value_at(&self, spot: Spot) -> &[u8] {
+        spot.held.map_or(&[], |(_, slot)| self.slabs.get(slot).record().value)
+    }
+
     fn expiry_at(&self, spot: Spot) -> Option<Millis> {
         spot.held.and_then(|(_, slot)| self.slabs.peek(slot).expiry())
     }

@@ -1,9 +1,9 @@
 //! One client's connection: its socket, and the buffers that it holds only while it needs them.
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, IoSlice, Write as _};
 use std::net::TcpStream;
 
-use osprey_core::engine::{Next, Session};
+use osprey_core::engine::{Next, Payload, Session};
 use osprey_core::units::Lsn;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -194,6 +194,32 @@ impl Connection {
             spare.put(&mut self.out);
         }
         Ok(())
+    }
+
+    /// Sends the replies and the payload that follows them, without copying it; what the socket doesn't take, or what may not leave yet, is kept.
+    pub(super) fn send_with(&mut self, mut payload: Payload<'_>, watermark: Lsn, now_ms: u64) -> io::Result<()> {
+        let whole = self.unsent() + payload.len();
+        // Half a reply isn't worth it: it is sent with the rest of the turn's.
+        let mut takes = !self.blocked && self.session.releasable(watermark, whole) == whole;
+        while takes && !payload.is_empty() {
+            let [value, line_end] = payload.parts();
+            let parts = [self.out.get(self.sent..).unwrap_or_default(), value, line_end].map(IoSlice::new);
+            match (&*self.socket).write_vectored(&parts) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    let of_out = written.min(self.unsent());
+                    self.sent += of_out;
+                    payload.advance(written - of_out);
+                    self.active_at_ms = now_ms;
+                    self.blocked_since_ms = None;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The end of the turn finds out and waits for room.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => takes = false,
+                Err(error) => return Err(error),
+            }
+        }
+        payload.append_to(&mut self.out).map_err(|_| ErrorKind::OutOfMemory.into())
     }
 
     /// Watches the socket for what the connection waits for, and nothing else: a level-triggered poller would report the rest again and again.

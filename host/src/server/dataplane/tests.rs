@@ -119,6 +119,42 @@ fn a_connection_goes_on_after_a_reply_that_fills_its_buffer_and_after_a_full_tur
     rig.receives(&client, b"PONG\r\n");
 }
 
+/// Under `always` the first of them waits for its sync, and is kept; the others are sent from where they are stored.
+#[test]
+fn large_values_keep_their_place_among_the_replies() {
+    for policy in [SyncPolicy::Os, SyncPolicy::Always] {
+        let mut rig = Rig::new(policy);
+        let mut client = rig.client();
+        let value = vec![b'v'; 100 << 10];
+        let requests = [format!("SET k {}\r\n", value.len()).as_bytes(), &value, b"\r\nGET k\r\nGET k\r\nPING\r\n"].concat();
+        client.set_nonblocking(false).unwrap();
+        client.write_all(&requests).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let shown = [format!("VALUE {} 1 -1\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat();
+        rig.receives(&client, &[b"OK 1\r\n", shown.as_slice(), shown.as_slice(), b"PONG\r\n"].concat());
+    }
+}
+
+/// More than the socket takes at once: the rest follows when there is room, and nothing is sent twice.
+#[test]
+fn a_value_larger_than_the_sockets_buffers_arrives_whole() {
+    let mut rig = Rig::new(SyncPolicy::Os);
+    let mut client = rig.client();
+    let value: Vec<u8> = (0..12_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let set = [format!("SET k {}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat();
+    let mut sent = 0;
+    while sent < set.len() {
+        match client.write(&set[sent..]) {
+            Ok(written) => sent += written,
+            Err(_) => rig.turn(),
+        }
+    }
+    rig.receives(&client, b"OK 1\r\n");
+    client.write_all(b"GET k\r\n").unwrap();
+    (0..20).for_each(|_| rig.turn());
+    rig.receives(&client, &[format!("VALUE {} 1 -1\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat());
+}
+
 #[test]
 fn a_client_that_resets_while_it_waits_for_storage_is_closed() {
     let mut rig = Rig::new(SyncPolicy::Os);
