@@ -1,6 +1,7 @@
 //! Types into a machine's serial line: `serial ROUNDS QEMU…` boots the machine of this command line, replays the first transcript of
 //! `tests/machines/transcripts`, cuts the power (kills QEMU), boots again and replays the second. Then it cuts the power in the middle of
-//! writes, as often as asked: no increment that was acknowledged may be missing (invariant 3), none may be there that was not sent.
+//! writes, as often as asked: no increment that was acknowledged may be missing (invariant 3), none may be there that was not sent. At
+//! last it stores until memory is used up, and cuts the power once more.
 
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
@@ -134,6 +135,32 @@ fn increment(command: &[String], known: (i64, i64), lifetime: Duration) -> Resul
     Ok((last, sent))
 }
 
+/// Stores until memory is used up, and boots again: what was let in must find room in recovery too. Returns how many keys that are.
+fn fill(command: &[String]) -> Result<usize, String> {
+    let mut machine = Powered::on(command)?;
+    machine.line()?;
+    let mut stored = 0;
+    loop {
+        machine.send(format!("SET fill-{stored} 32\r\n{:032}\r\n", stored).as_bytes());
+        match machine.line()? {
+            line if line.starts_with("OK ") => stored += 1,
+            line if line.starts_with("ERR OOM ") => break,
+            line => return Err(format!("instead of OK or OOM came {line:?}")),
+        }
+    }
+    drop(machine);
+    let mut machine = Powered::on(command)?;
+    let greeting = machine.line()?;
+    for key in 0..stored {
+        machine.send(format!("GET fill-{key}\r\n").as_bytes());
+        let (head, value) = (machine.line()?, machine.line()?);
+        if !head.starts_with("VALUE 32 ") || value != format!("{key:032}") {
+            return Err(format!("after {greeting:?} key {key} of {stored} is {head:?}, {value:?}"));
+        }
+    }
+    Ok(stored)
+}
+
 fn run() -> Result<String, String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (rounds, command) = arguments.split_first().ok_or("serial ROUNDS QEMU…")?;
@@ -148,7 +175,11 @@ fn run() -> Result<String, String> {
     if rounds > 0 && acknowledged == 0 {
         return Err("no increment was acknowledged in any round".to_owned());
     }
-    Ok(format!("{} boots, {acknowledged} increments survived {rounds} power cuts amid them, none acknowledged was lost", rounds + 3))
+    let stored = fill(command)?;
+    Ok(format!(
+        "{} boots, {acknowledged} increments survived {rounds} power cuts amid them, none acknowledged was lost; {stored} keys until out of memory, all there after the next",
+        rounds + 5
+    ))
 }
 
 fn main() -> ExitCode {
