@@ -6,7 +6,6 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
-use core::ffi::c_int;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -65,67 +64,6 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
-}
-
-// The compiler makes calls of these five; where there is a libc they are libc's. Plain loops: it's a proof, not a server.
-
-/// # Safety
-/// As in C: both are `len` bytes long and don't overlap.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
-    for at in 0..len {
-        // SAFETY: the caller's promise.
-        unsafe { *to.add(at) = *from.add(at) };
-    }
-    to
-}
-
-/// # Safety
-/// As in C: both are `len` bytes long.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
-    if to.cast_const() <= from {
-        // SAFETY: the caller's promise; forwards, no byte is overwritten before it is read.
-        return unsafe { memcpy(to, from, len) };
-    }
-    for at in (0..len).rev() {
-        // SAFETY: the caller's promise.
-        unsafe { *to.add(at) = *from.add(at) };
-    }
-    to
-}
-
-/// # Safety
-/// As in C: `to` is `len` bytes long.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memset(to: *mut u8, byte: c_int, len: usize) -> *mut u8 {
-    for at in 0..len {
-        // SAFETY: the caller's promise. C passes the byte as an int and means its low bits.
-        unsafe { *to.add(at) = byte as u8 };
-    }
-    to
-}
-
-/// # Safety
-/// As in C: both are `len` bytes long.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, len: usize) -> c_int {
-    for at in 0..len {
-        // SAFETY: the caller's promise.
-        let (left, right) = unsafe { (*left.add(at), *right.add(at)) };
-        if left != right {
-            return c_int::from(left) - c_int::from(right);
-        }
-    }
-    0
-}
-
-/// # Safety
-/// As in C: both are `len` bytes long.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn bcmp(left: *const u8, right: *const u8, len: usize) -> c_int {
-    // SAFETY: the caller's promise.
-    unsafe { memcmp(left, right, len) }
 }
 
 /// The unwind tables of the `alloc` that comes with the toolchain name this. Nobody calls it: a panic ends the process.

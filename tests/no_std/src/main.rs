@@ -11,6 +11,7 @@
 extern crate alloc;
 
 mod freestanding;
+mod memory;
 // The tests' own, which is as free of std.
 #[path = "../../src/memory_log.rs"]
 mod memory_log;
