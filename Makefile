@@ -54,3 +54,9 @@ mutants:
 # One fuzz target until it is stopped: make fuzz TARGET=parser
 fuzz:
 	cargo +nightly fuzz run $(TARGET) -- -max_len=4096 -dict=fuzz/protocol.dict
+
+# Instructions of the engine for a request, counted by valgrind and compared with tests/instructions.txt; to renew that: make instructions ARGS=--renew
+.PHONY: instructions
+instructions:
+	cargo build --release -p osprey-tests --example request_cost
+	cargo run --release -p osprey-tests --bin instructions -- $(ARGS)
