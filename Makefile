@@ -1,6 +1,6 @@
 # The names of the original's targets, as thin wrappers around cargo.
 
-.PHONY: run test test-integration test-coverage bench fmt vet clean
+.PHONY: run test test-integration test-coverage load bench fmt vet clean
 
 run:
 	cargo run --release
@@ -21,9 +21,14 @@ test-coverage:
 	}
 	cargo llvm-cov -p osprey-core -p osprey-tests --lib $(foreach test,$(in_process),--test $(test)) $(or $(ARGS),--show-missing-lines)
 
-# Options go behind it: make bench ARGS="-h"
-bench:
+# Load for one server. Options go behind it: make load ARGS="--op get --pipeline 16"
+load:
 	cargo run --release --bin osprey-bench -- $(ARGS)
+
+# Osprey beside Redis and memcached, some ten minutes on a quiet machine: docs/benchmarks. To see that it works: make bench ARGS=--quick
+bench:
+	cargo build --release -p osprey --bin osprey --bin osprey-bench
+	cargo run --release -p osprey-tests --bin bench -- $(ARGS)
 
 fmt:
 	cargo fmt --all
@@ -54,3 +59,9 @@ mutants:
 # One fuzz target until it is stopped: make fuzz TARGET=parser
 fuzz:
 	cargo +nightly fuzz run $(TARGET) -- -max_len=4096 -dict=fuzz/protocol.dict
+
+# Instructions of the engine for a request, counted by valgrind and compared with tests/instructions.txt; to renew that: make instructions ARGS=--renew
+.PHONY: instructions
+instructions:
+	cargo build --release -p osprey-tests --example request_cost
+	cargo run --release -p osprey-tests --bin instructions -- $(ARGS)
