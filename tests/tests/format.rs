@@ -96,7 +96,7 @@ fn the_code_writes_the_bytes_on_the_page() {
 fn the_code_reads_from_the_page_what_it_says() {
     let mut log = MemoryLog(BTreeMap::from([(SEGMENT, bytes_on_the_page())]));
     let mut store = Store::new([0; 16]).unwrap();
-    let recovered = recover(&mut log, &mut store, crc32c).unwrap();
+    let recovered = recover(&mut log, &mut store, crc32c, &mut |_| ()).unwrap();
 
     assert!(recovered.report.sealed);
     assert_eq!((recovered.report.frames, recovered.report.records, recovered.report.torn), (2, 4, None));
@@ -117,7 +117,7 @@ fn one_wrong_bit_on_the_page_would_be_noticed() {
         let mut bytes = page.clone();
         bytes[at] ^= 1;
         let mut log = MemoryLog(BTreeMap::from([(SEGMENT, bytes)]));
-        let recovered = recover(&mut log, &mut Store::new([0; 16]).unwrap(), crc32c);
+        let recovered = recover(&mut log, &mut Store::new([0; 16]).unwrap(), crc32c, &mut |_| ());
         assert!(!recovered.is_ok_and(|recovered| recovered.report.sealed), "byte {at:#x}");
     }
 }

@@ -33,8 +33,6 @@
 //!
 //! The length is only believed when the block's own checksum matches. The salt keeps clients from storing something that looks like a block.
 
-use alloc::vec::Vec;
-
 use crate::checksum::Checksum;
 use crate::museum::planted;
 use crate::units::{Lsn, Millis, Version};
@@ -175,13 +173,8 @@ impl BlockHeader {
         if fields.take() != BLOCK_MAGIC {
             return None;
         }
-        let header = Self {
-            payload_len: fields.u32(),
-            records: fields.u32(),
-            previous: fields.u32(),
-            payload_crc: fields.u32(),
-            crc: fields.u32(),
-        };
+        let header =
+            Self { payload_len: fields.u32(), records: fields.u32(), previous: fields.u32(), payload_crc: fields.u32(), crc: fields.u32() };
         let (covered, _) = bytes.split_at(20);
         (checksum(salted, covered) == header.crc).then_some(header)
     }
@@ -258,7 +251,7 @@ impl Room<'_> {
 }
 
 /// Appends where there is room already.
-pub(super) fn put_at(out: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+pub(super) fn put_at(out: &mut [u8], at: usize, bytes: &[u8]) {
     if let Some(room) = out.get_mut(at..at + bytes.len()) {
         room.copy_from_slice(bytes);
     }

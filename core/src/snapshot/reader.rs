@@ -156,18 +156,7 @@ impl Decoder {
     /// Before the first byte.
     #[must_use]
     pub fn new(checksum: Checksum) -> Self {
-        Self {
-            checksum,
-            buffer: Vec::new(),
-            at: 0,
-            offset: 0,
-            header: None,
-            salted: 0,
-            chain: 0,
-            blocks: 0,
-            records: 0,
-            footer: None,
-        }
+        Self { checksum, buffer: Vec::new(), at: 0, offset: 0, header: None, salted: 0, chain: 0, blocks: 0, records: 0, footer: None }
     }
 
     /// The next bytes of the file. Take everything out ([`Decoder::next`]) before there are more: what is held is a block that isn't whole yet.

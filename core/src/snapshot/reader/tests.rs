@@ -52,7 +52,8 @@ fn read(file: &[u8]) -> Result<(Header, Footer, Vec<(Vec<u8>, usize)>), Snapshot
 #[test]
 fn what_was_written_is_read() {
     let sizes = [0, 1, 300, 5000, BLOCK_BYTES_SOFT_MAX, CHUNK_BYTES + 1];
-    let entries: Vec<(String, usize)> = (0..2000).map(|at| (format!("key{at}"), if at % 97 == 0 { sizes[at / 97 % 6] } else { at % 60 })).collect();
+    let entries: Vec<(String, usize)> =
+        (0..2000).map(|at| (format!("key{at}"), if at % 97 == 0 { sizes[at / 97 % 6] } else { at % 60 })).collect();
     for taken_every in [1, 100, 5000] {
         let (header, footer, read) = read(&write(&entries, taken_every)).unwrap();
         assert_eq!((header, footer.end, footer.records, footer.floor, footer.time), (HEADER, Lsn(9), 2000, Version(4), Millis(5)));
