@@ -10,6 +10,9 @@ use osprey_core::units::Millis;
 /// After a slice so many times its length belong to requests.
 const REST: u32 = 9;
 
+/// Without a request for so long nobody is kept waiting: slices follow each other. (A client that waits for each reply is silent for as long as that takes.)
+const IDLE: Duration = Duration::from_millis(5);
+
 /// How often the size of the directory is held against its limit.
 const SIZE_CHECK: Duration = Duration::from_secs(1);
 
@@ -20,6 +23,8 @@ pub(super) struct Snapshots {
     /// Log and snapshots should take no more; 0: whatever they like.
     directory_bytes_warn: u64,
     resume_at: Instant,
+    /// When there were requests last.
+    asked_at: Instant,
     size_check_at: Instant,
     /// The one that is being taken, and the newest when it was begun.
     begun: Option<(Instant, Option<SnapshotName>)>,
@@ -38,7 +43,10 @@ impl Snapshots {
             return;
         }
         let begin = Instant::now();
-        if begin < self.resume_at && !idle {
+        if !idle {
+            self.asked_at = begin;
+        }
+        if begin < self.due_at() {
             return;
         }
         // The step that is begun last is to end within the time, too.
@@ -50,9 +58,14 @@ impl Snapshots {
         engine.gauges.snapshot_slice_max_us = engine.gauges.snapshot_slice_max_us.max(micros);
     }
 
-    /// When the next slice is due, if requests go on coming; without them it is at once.
+    /// When the next slice is due.
+    fn due_at(&self) -> Instant {
+        self.resume_at.min(self.asked_at + IDLE)
+    }
+
+    /// How long it is until then.
     pub(super) fn wait(&self, engine: &Engine) -> Option<Duration> {
-        engine.wants_snapshot_slice().then_some(Duration::ZERO)
+        engine.wants_snapshot_slice().then(|| self.due_at().saturating_duration_since(Instant::now()))
     }
 
     /// Says what has become of snapshots.
