@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, Storage, StorageDone, StorageError, StorageOp};
 use rustix::fs::FallocateFlags;
@@ -86,6 +87,10 @@ pub struct FileStorage {
     ended: Receiver<Ended>,
     /// Syncs that are under way: meanwhile an append may have to wait for the disk.
     syncing: usize,
+    /// How long the last sync took, and the longest.
+    pub sync_last: Duration,
+    /// See [`FileStorage::sync_last`].
+    pub sync_max: Duration,
     _lock: File,
 }
 
@@ -127,6 +132,8 @@ struct Job {
 
 struct Ended {
     done: StorageDone,
+    /// How long it took.
+    took: Duration,
     reserved: Option<Arc<File>>,
 }
 
@@ -160,6 +167,8 @@ impl FileStorage {
             snapshotter,
             ended,
             syncing: 0,
+            sync_last: Duration::ZERO,
+            sync_max: Duration::ZERO,
             _lock: lock,
         };
         storage.remove_reserved().map_err(failed)?;
@@ -236,7 +245,11 @@ impl Storage for FileStorage {
     }
 
     fn poll(&mut self) -> Option<StorageDone> {
-        let Ended { done, reserved } = self.ended.try_recv().ok()?;
+        let Ended { done, took, reserved } = self.ended.try_recv().ok()?;
+        if matches!(done.op, StorageOp::Sync { .. } | StorageOp::Append { sync: true, .. }) {
+            self.sync_last = took;
+            self.sync_max = self.sync_max.max(took);
+        }
         match (&done.op, reserved) {
             (StorageOp::Reserve { segment, .. }, Some(file)) => self.reserved = Some((*segment, file)),
             (StorageOp::Sync { .. }, _) => self.syncing -= 1,
@@ -323,12 +336,13 @@ impl LogFiles for FileStorage {
 
 impl Job {
     fn run(self) -> Ended {
+        let begin = Instant::now();
         let Self { mut op, file, directory } = self;
         if let StorageOp::Snapshot(snapshot) = &mut op {
             let mut draft = directory.draft.lock().unwrap_or_else(PoisonError::into_inner);
             let (doing, path, result) = directory.snapshot_op(&mut draft, snapshot);
             let result = result.map_err(|error| failure(doing, &path, &error));
-            return Ended { done: StorageDone { op, result }, reserved: None };
+            return Ended { done: StorageDone { op, result }, took: begin.elapsed(), reserved: None };
         }
         let mut reserved = None;
         let (doing, result) = match (&op, file) {
@@ -355,7 +369,7 @@ impl Job {
             StorageOp::Snapshot(_) => SegmentNumber(0),
         };
         let result = result.map_err(|error| failure(doing, &directory.segment(segment), &error));
-        Ended { done: StorageDone { op, result }, reserved }
+        Ended { done: StorageDone { op, result }, took: begin.elapsed(), reserved }
     }
 }
 

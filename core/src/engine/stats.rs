@@ -7,6 +7,9 @@ use crate::protocol::command::Command;
 use crate::protocol::reply;
 use crate::record::OutOfMemory;
 
+/// What stands for a name or text that there isn't.
+const NONE: &str = "none";
+
 /// How often each command was executed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counters {
@@ -127,10 +130,10 @@ impl Engine {
             ("directory_over_limit", gauges.directory_over_limit),
             ("read_only", u64::from(log.read_only())),
             ("snapshots_total", snapshots.stats.total),
-            ("last_snapshot_ms", snapshots.stats.last_took_ms),
+            ("last_snapshot_ms", snapshots.stats.last_good_at.0),
             ("snapshot_running", u64::from(snapshots.running())),
             ("snapshot_failures", snapshots.stats.failures),
-            ("snapshot_last_good_at_ms", snapshots.stats.last_good_at.0),
+            ("snapshot_took_ms", snapshots.stats.last_took_ms),
             ("snapshot_age_ms", if snapshots.stats.total > 0 { self.now.since(snapshots.stats.last_good_at) } else { 0 }),
             ("snapshot_bytes", snapshots.kept.last().map_or(0, |newest| newest.bytes)),
             ("snapshot_last_lsn", self.newest_snapshot().map_or(0, |newest| newest.end.0)),
@@ -152,11 +155,16 @@ impl Engine {
         if let Some(segment) = self.journal.log.active_segment() {
             reply::stat_text(out, "wal_current", segment)?;
         }
-        for (name, snapshot) in ["snapshot_current", "snapshot_spare"].iter().zip(self.snapshots.kept.iter().rev()) {
-            reply::stat_text(out, name, snapshot.name)?;
+        let mut newest = self.snapshots.kept.iter().rev();
+        for name in ["snapshot_current", "snapshot_spare"] {
+            match newest.next() {
+                Some(snapshot) => reply::stat_text(out, name, snapshot.name)?,
+                None => reply::stat_text(out, name, NONE)?,
+            }
         }
-        if let Some(failure) = self.snapshot_failure() {
-            reply::stat_text(out, "snapshot_last_error", failure)?;
+        match self.snapshot_failure() {
+            Some(failure) => reply::stat_text(out, "snapshot_last_error", failure)?,
+            None => reply::stat_text(out, "snapshot_last_error", NONE)?,
         }
         reply::end(out)
     }

@@ -185,6 +185,8 @@ impl DataPlane {
         if self.control.take_snapshot_request() {
             self.engine.request_snapshot();
         }
+        self.engine.gauges.sync_last_us = micros(self.storage.sync_last);
+        self.engine.gauges.sync_max_us = micros(self.storage.sync_max);
         self.snapshots.turn(&mut self.engine, now, events.is_empty() && waiting == 0);
         // What ends may set a deadline, or be due for a sync at once.
         while self.drive_storage()? {
@@ -564,6 +566,10 @@ impl From<Poisoned> for Failure {
     fn from(poisoned: Poisoned) -> Self {
         Self::Storage(poisoned)
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(duration: Duration) -> u64 {

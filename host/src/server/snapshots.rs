@@ -33,7 +33,14 @@ pub(super) struct Snapshots {
 impl Snapshots {
     pub(super) fn new(pause_max_ms: u64, directory_bytes_warn: u64) -> Self {
         let now = Instant::now();
-        Self { pause_max: Duration::from_millis(pause_max_ms), directory_bytes_warn, resume_at: now, size_check_at: now, begun: None }
+        Self {
+            pause_max: Duration::from_millis(pause_max_ms),
+            directory_bytes_warn,
+            resume_at: now,
+            asked_at: now,
+            size_check_at: now,
+            begun: None,
+        }
     }
 
     /// Takes a slice, if one is due. `idle`: there were no requests in this turn.

@@ -31,7 +31,10 @@ fn small() -> Vec<u8> {
     write(&[("a".into(), 3), ("bb".into(), 0), ("c".into(), 9)], 2)
 }
 
-fn read(file: &[u8]) -> Result<(Header, Footer, Vec<(Vec<u8>, usize)>), SnapshotError> {
+/// A key, and how long its value is.
+type Read = (Vec<u8>, usize);
+
+fn read(file: &[u8]) -> Result<(Header, Footer, Vec<Read>), SnapshotError> {
     let mut reader = SnapshotReader::new(
         |offset: u64, buffer: &mut [u8]| {
             let rest = usize::try_from(offset).ok().and_then(|offset| file.get(offset..)).unwrap_or_default();
