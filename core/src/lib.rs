@@ -13,7 +13,7 @@
 //! - [`engine`]: requests in, replies and storage operations out. Begin with [`engine::Engine`].
 //! - [`protocol`]: bytes to commands and replies to bytes; the client's half too.
 //! - [`store`]: keys with values, versions and expiries.
-//! - [`wal`]: the log, written and read; [`record`]: the one encoding of an entry; [`recovery`]: from log to store.
+//! - [`wal`]: the log, written and read; [`snapshot`]: the same for snapshots; [`record`]: the one encoding of an entry; [`recovery`]: from both to a store.
 //! - [`storage`], [`clock`]: the traits of a host.
 //!
 //! `examples/embed` is the least that a host has to do. Needs `alloc`; every allocation whose size depends on input may fail,
@@ -36,6 +36,7 @@ mod museum;
 pub mod protocol;
 pub mod record;
 pub mod recovery;
+pub mod snapshot;
 pub mod storage;
 pub mod store;
 pub mod units;

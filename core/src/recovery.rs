@@ -1,6 +1,7 @@
-//! From the log's segments to a store, or a clear refusal.
+//! From a snapshot and the log's segments to a store, or a clear refusal.
 //!
-//! Segments are read in order along one unbroken chain. At the first frame that doesn't continue it, everything behind is
+//! The newest snapshot that is whole is loaded, and the log replayed behind it; where the newest isn't, the one before serves, with more of the log, and the
+//! report says so. Segments are read in order along one unbroken chain. At the first frame that doesn't continue it, everything behind is
 //! asked whether that position had been **durable**: every later frame and header names what was when it was written.
 //! If any does, synced data is damaged, and recovery refuses, naming the place. If none does, a crash has torn the tail of what was never
 //! promised: it is cut and reported. Nothing is changed before the whole log has been read.
@@ -11,7 +12,8 @@ use core::fmt;
 use crate::checksum::Checksum;
 use crate::museum::planted;
 use crate::record::{Kind, OutOfMemory};
-use crate::storage::{LogFiles, SegmentNumber, StorageError};
+use crate::snapshot::{Header, SnapshotError, SnapshotReader};
+use crate::storage::{LogFiles, SegmentNumber, SnapshotName, StorageError};
 use crate::store::Store;
 use crate::units::{Lsn, Millis, Version};
 use crate::wal::frame::Records;
@@ -28,8 +30,14 @@ pub struct Report {
     pub bytes: u64,
     /// Frames read.
     pub frames: u64,
-    /// Records replayed.
+    /// Records replayed: those behind the snapshot.
     pub records: u64,
+    /// The snapshot that the log was replayed on, and how many entries it had.
+    pub snapshot: Option<(SnapshotName, u64)>,
+    /// The newest snapshot that was of no use, and why. One before it serves, or all of the log.
+    pub unusable: Option<(SnapshotName, SnapshotError)>,
+    /// Bytes of the log that were read to be replayed.
+    pub replayed_bytes: u64,
     /// The last frame was a SEAL: the run before had ended in order.
     pub sealed: bool,
     /// What was cut.
@@ -87,6 +95,8 @@ pub enum RecoveryError {
         /// The last record of which it is certain that it was durable.
         last_lsn: Lsn,
     },
+    /// No snapshot is of use, and the log alone begins too late. The newest one, and what is wrong with it.
+    Snapshot(SnapshotName, SnapshotError),
     /// A frame whose checksum is right doesn't hold records that this version can read.
     Malformed {
         /// Where.
@@ -113,6 +123,9 @@ impl fmt::Display for RecoveryError {
                 "{segment} is damaged at byte {offset}: records {} to {} were on disk and cannot be read",
                 first_lsn.0, last_lsn.0
             ),
+            Self::Snapshot(name, error) => {
+                write!(f, "{name}: {error}; there is no older snapshot that is of use, and the log does not go back to the beginning")
+            }
             Self::Malformed { segment, offset } => {
                 write!(f, "{segment}: the frame at byte {offset} is whole, but holds records that this version cannot read")
             }
@@ -122,31 +135,93 @@ impl fmt::Display for RecoveryError {
 
 impl core::error::Error for RecoveryError {}
 
-/// What a log says beside its data.
-#[derive(Clone, Copy, Debug)]
+/// What a directory says beside its data.
+#[derive(Clone, Debug)]
 pub struct Recovered {
-    /// Where it goes on.
+    /// Where the log goes on.
     pub position: LogPosition,
     /// Its database; `None` for one that is new.
     pub database: Option<DatabaseId>,
     /// The epoch of the last run.
     pub epoch: u64,
+    /// The segments that are there, in order.
+    pub segments: Vec<SegmentInfo>,
+    /// The snapshots that are there, in order; those that are known to be of no use are marked.
+    pub snapshots: Vec<SnapshotInfo>,
     /// For people.
     pub report: Report,
 }
 
-/// Reads the whole log into `store`, then cuts a torn tail and makes what is left durable.
+/// A segment that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Which.
+    pub number: SegmentNumber,
+    /// The first LSN in it.
+    pub first_lsn: Lsn,
+    /// The time when it was begun.
+    pub time: Millis,
+    /// How long it is, bytes.
+    pub bytes: u64,
+}
+
+/// A snapshot that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// Which.
+    pub name: SnapshotName,
+    /// How long it is, bytes.
+    pub bytes: u64,
+    /// Whether it was found to be of no use.
+    pub unusable: bool,
+}
+
+/// How far a recovery has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that were read, of the snapshot and the log.
+    pub bytes: u64,
+    /// Bytes that there are to read.
+    pub bytes_total: u64,
+    /// Keys that are there so far.
+    pub keys: u64,
+}
+
+/// Reads a snapshot and the log behind it into `store`, then cuts a torn tail and makes what is left durable. Tells `progress` now and then how far it is.
 ///
 /// # Errors
 /// See [`RecoveryError`]; the store is of no use then.
-pub fn recover(files: &mut impl LogFiles, store: &mut Store, checksum: Checksum) -> Result<Recovered, RecoveryError> {
-    let mut segments = files.segments().map_err(|error| RecoveryError::Storage(None, error))?;
+pub fn recover(
+    files: &mut impl LogFiles,
+    store: &mut Store,
+    checksum: Checksum,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Recovered, RecoveryError> {
+    let none = |error| RecoveryError::Storage(None, error);
+    let mut segments = files.segments().map_err(none)?;
     segments.sort_unstable();
-    let mut log = Log { files, store, checksum, segments: Vec::new(), time: Millis(0), cut_at: None, report: Report::default() };
+    let mut listed = files.snapshots().map_err(none)?;
+    listed.sort_unstable();
+    let mut snapshots = Vec::new();
+    snapshots.try_reserve(listed.len()).map_err(|_| RecoveryError::OutOfMemory)?;
+    snapshots.extend(listed.into_iter().map(|(name, bytes)| SnapshotInfo { name, bytes, unusable: false }));
+    let mut log = Log {
+        files,
+        store,
+        checksum,
+        segments: Vec::new(),
+        older: Vec::new(),
+        snapshots,
+        base: Base::default(),
+        time: Millis(0),
+        cut_at: None,
+        report: Report::default(),
+        progress,
+        reached: Progress::default(),
+    };
     log.segments.try_reserve(segments.len()).map_err(|_| RecoveryError::OutOfMemory)?;
-    for (number, length) in segments {
-        log.open(number, length)?;
-    }
+    log.older.try_reserve(segments.len()).map_err(|_| RecoveryError::OutOfMemory)?;
+    log.choose(&segments)?;
     log.replay()
 }
 
@@ -155,19 +230,108 @@ struct Segment {
     length: u64,
 }
 
+/// What the log is replayed on: a snapshot, or nothing.
+#[derive(Clone, Copy, Default)]
+struct Base {
+    begin: Lsn,
+    epoch: u64,
+    database: Option<DatabaseId>,
+}
+
 struct Log<'a, F> {
     files: &'a mut F,
     store: &'a mut Store,
     checksum: Checksum,
+    /// Those that are replayed, in order.
     segments: Vec<Segment>,
+    /// Those before them, which nobody needs to read.
+    older: Vec<SegmentInfo>,
+    snapshots: Vec<SnapshotInfo>,
+    base: Base,
     time: Millis,
     cut_at: Option<(SegmentNumber, u64)>,
     report: Report,
+    progress: &'a mut dyn FnMut(Progress),
+    reached: Progress,
 }
 
 impl<F: LogFiles> Log<'_, F> {
-    /// Checks that a segment is what its name says, and follows the one before.
-    fn open(&mut self, number: SegmentNumber, length: u64) -> Result<(), RecoveryError> {
+    /// Loads the newest snapshot that is of use, and finds the segments behind it.
+    fn choose(&mut self, segments: &[(SegmentNumber, u64)]) -> Result<(), RecoveryError> {
+        for at in (0..self.snapshots.len()).rev() {
+            let Some(&SnapshotInfo { name, bytes, .. }) = self.snapshots.get(at) else { break };
+            // Before it is loaded: with a gap behind it all of that would be for nothing.
+            let tried = match self.open_from(segments, name.begin) {
+                Ok(()) => self.load(name, bytes),
+                Err(RecoveryError::Missing(_)) => Err(SnapshotError::LogMissing),
+                Err(error) => return Err(error),
+            };
+            let Err(error) = tried else {
+                self.report.snapshot = Some((name, self.store.len() as u64));
+                return Ok(());
+            };
+            match error {
+                SnapshotError::Storage(error) => return Err(RecoveryError::Storage(None, error)),
+                SnapshotError::OutOfMemory => return Err(RecoveryError::OutOfMemory),
+                _ => {}
+            }
+            self.report.unusable.get_or_insert((name, error));
+            self.snapshots.iter_mut().filter(|snapshot| snapshot.name == name).for_each(|snapshot| snapshot.unusable = true);
+            self.store.clear();
+            (self.base, self.time) = (Base::default(), Millis(0));
+        }
+        match (self.open_from(segments, Lsn(0)), self.report.unusable) {
+            (Err(RecoveryError::Missing(_)), Some((name, error))) => Err(RecoveryError::Snapshot(name, error)),
+            (opened, _) => opened,
+        }
+    }
+
+    /// Opens the segments from the last one that begins at the record behind `begin` or before, on.
+    fn open_from(&mut self, segments: &[(SegmentNumber, u64)], begin: Lsn) -> Result<(), RecoveryError> {
+        self.segments.clear();
+        self.older.clear();
+        let wanted = Lsn(begin.0.saturating_add(1));
+        for (at, &(number, length)) in segments.iter().enumerate().rev() {
+            let header = self.header(number)?;
+            if let Some(behind) = self.segments.last().map(|behind| behind.header) {
+                let expected = number.next();
+                if behind.number != expected {
+                    return Err(RecoveryError::Missing(SegmentNumber(behind.number.0.saturating_sub(1))));
+                }
+                if behind.database != header.database {
+                    return Err(RecoveryError::OtherDatabase { segment: behind.number, expected: header.database, found: behind.database });
+                }
+            }
+            self.segments.push(Segment { header, length });
+            let is_first = header.first_lsn == Lsn(1) && header.chain == 0;
+            if header.first_lsn <= wanted && (begin > Lsn(0) || is_first) {
+                self.segments.reverse();
+                let (before, _) = segments.split_at(at);
+                return self.note_older(before, &header);
+            }
+        }
+        match self.segments.last() {
+            None if begin == Lsn(0) => Ok(()),
+            None => Err(RecoveryError::Missing(SegmentNumber(1))),
+            Some(first) => Err(RecoveryError::Missing(SegmentNumber(first.header.number.0.saturating_sub(1)))),
+        }
+    }
+
+    /// Segments that aren't needed any more may be damaged: what isn't known of them is taken from the one that is needed.
+    fn note_older(&mut self, before: &[(SegmentNumber, u64)], first: &SegmentHeader) -> Result<(), RecoveryError> {
+        for &(number, bytes) in before {
+            let (first_lsn, time) = match self.header(number) {
+                Ok(header) if header.first_lsn <= first.first_lsn => (header.first_lsn, header.time),
+                Err(error @ RecoveryError::Storage(..)) => return Err(error),
+                _ => (first.first_lsn, first.time),
+            };
+            self.older.push(SegmentInfo { number, first_lsn, time, bytes });
+        }
+        Ok(())
+    }
+
+    /// A segment's header, if it is what its name says.
+    fn header(&mut self, number: SegmentNumber) -> Result<SegmentHeader, RecoveryError> {
         let mut bytes = [0; HEADER_USED_BYTES];
         let read = self.files.read(number, 0, &mut bytes).map_err(|error| RecoveryError::Storage(Some(number), error))?;
         let bytes = bytes.get(..read).unwrap_or_default();
@@ -175,27 +339,49 @@ impl<F: LogFiles> Log<'_, F> {
         if header.number != number {
             return Err(RecoveryError::Misnamed { segment: number, header: header.number });
         }
-        let expected = match self.segments.last() {
-            None if header.first_lsn == Lsn(1) && header.chain == 0 => number,
-            None => return Err(RecoveryError::Missing(SegmentNumber(number.0.saturating_sub(1)))),
-            Some(before) => before.header.number.next(),
-        };
-        if number != expected {
-            return Err(RecoveryError::Missing(expected));
+        Ok(header)
+    }
+
+    /// Loads a snapshot. If it isn't whole, what it has left in the store is of no use.
+    fn load(&mut self, name: SnapshotName, length: u64) -> Result<(), SnapshotError> {
+        let log_bytes: u64 = self.segments.iter().map(|segment| segment.length).sum();
+        self.reached = Progress { bytes: 0, bytes_total: length.saturating_add(log_bytes), keys: 0 };
+        let Self { files, store, segments, progress, reached, .. } = self;
+        let mut reader = SnapshotReader::new(|offset, buffer: &mut [u8]| files.read_snapshot(name, offset, buffer), self.checksum);
+        let Header { begin, database, epoch, .. } = reader.header()?;
+        if begin != name.begin {
+            return Err(SnapshotError::Misnamed);
         }
-        if let Some(first) = self.segments.first().filter(|first| first.header.database != header.database) {
-            return Err(RecoveryError::OtherDatabase { segment: number, expected: first.header.database, found: header.database });
+        if segments.first().is_some_and(|segment| segment.header.database != database) {
+            return Err(SnapshotError::OtherDatabase);
         }
-        self.segments.push(Segment { header, length });
+        while let Some(block) = reader.next_block()? {
+            store.load(block.records())?;
+            (reached.bytes, reached.keys) = (reader.reached().0, store.len() as u64);
+            progress(*reached);
+        }
+        let footer = *reader.footer().ok_or(SnapshotError::Truncated(length))?;
+        if footer.end != name.end {
+            return Err(SnapshotError::Misnamed);
+        }
+        if !planted("snapshot_floor_lost") {
+            store.raise_floor(footer.floor);
+        }
+        self.time = if planted("snapshot_time_lost") { Millis(0) } else { footer.time };
+        self.base = Base { begin, epoch, database: Some(database) };
         Ok(())
     }
 
     fn replay(mut self) -> Result<Recovered, RecoveryError> {
-        let mut tail = Tail { next_lsn: Lsn(1), chain: 0 };
+        let first = self.segments.first().map(|first| first.header);
+        let mut tail = first.map_or(Tail { next_lsn: Lsn(self.base.begin.0 + 1), chain: 0 }, |first| Tail {
+            next_lsn: first.first_lsn,
+            chain: first.chain,
+        });
         let mut next_segment = SegmentNumber(1);
         let mut keep = self.segments.len();
         // The last frame's checksum before the segment that was read last.
-        let mut follows = 0;
+        let mut follows = tail.chain;
         for at in 0..self.segments.len() {
             let Some(&Segment { header, length }) = self.segments.get(at) else { break };
             // A segment without a record is replaced, so that starting a server often doesn't fill the directory.
@@ -221,15 +407,49 @@ impl<F: LogFiles> Log<'_, F> {
             keep = at + 1;
             break;
         }
+        self.check_reach(tail)?;
         self.cut(keep)?;
         if self.segments.last().is_some_and(|last| last.header.number == next_segment) && !planted("chain_of_replaced_segment") {
             tail.chain = follows;
         }
+        let mut segments = core::mem::take(&mut self.older);
+        let cut_at = self.cut_at;
+        segments.extend(self.segments.iter().map(|&Segment { header, length }| SegmentInfo {
+            number: header.number,
+            first_lsn: header.first_lsn,
+            time: header.time,
+            bytes: cut_at.filter(|(number, _)| *number == header.number).map_or(length, |(_, cut)| cut),
+        }));
         Ok(Recovered {
             position: LogPosition { next_segment, last_lsn: Lsn(tail.next_lsn.0 - 1), chain: tail.chain, time: self.time },
-            database: self.segments.first().map(|first| first.header.database),
-            epoch: self.segments.last().map_or(0, |last| last.header.epoch),
+            database: self.segments.first().map(|first| first.header.database).or(self.base.database),
+            epoch: self.segments.last().map_or(0, |last| last.header.epoch).max(self.base.epoch),
+            segments,
+            snapshots: self.snapshots,
             report: self.report,
+        })
+    }
+
+    /// A snapshot is only published when the log is durable as far as its name says: that is a claim as good as a frame's, also of one that is damaged.
+    fn claimed_by_snapshots(&self) -> Lsn {
+        if planted("snapshot_claims_nothing") {
+            return Lsn(0);
+        }
+        self.snapshots.iter().map(|snapshot| snapshot.name.end).max().unwrap_or_default()
+    }
+
+    /// Without the log up to S1 the entries of a snapshot are not of one moment.
+    fn check_reach(&self, tail: Tail) -> Result<(), RecoveryError> {
+        let claimed = self.claimed_by_snapshots();
+        if claimed < tail.next_lsn {
+            return Ok(());
+        }
+        let last = self.segments.last();
+        Err(RecoveryError::Corrupt {
+            segment: last.map_or(SegmentNumber(1), |last| last.header.number),
+            offset: last.map_or(0, |last| last.length),
+            first_lsn: tail.next_lsn,
+            last_lsn: claimed,
         })
     }
 
@@ -242,17 +462,28 @@ impl<F: LogFiles> Log<'_, F> {
             let Some(Frame { header: frame, offset, payload }) = next else { return Ok(reader) };
             self.report.frames += 1;
             let malformed = RecoveryError::Malformed { segment: header.number, offset };
-            let mut records = 0;
+            let (mut records, mut replayed) = (0, 0);
             for record in Records(payload) {
                 let record = record.map_err(|_| malformed)?;
+                let lsn = Lsn(frame.first_lsn.0.saturating_add(u64::from(records)));
                 records += 1;
-                self.store.replay(&record).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
+                // What a snapshot holds already would take its entries back to an earlier state, if only for a while.
+                if lsn > self.base.begin {
+                    replayed += 1;
+                    self.store.replay(&record).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
+                }
                 debug_assert!(record.kind != Kind::Mark || record.key.is_empty());
             }
             if records != frame.records {
                 return Err(malformed);
             }
-            self.report.records += u64::from(records);
+            self.report.records += replayed;
+            if replayed > 0 {
+                self.report.replayed_bytes += frame.frame_len();
+            }
+            self.reached.bytes += frame.frame_len();
+            self.reached.keys = self.store.len() as u64;
+            (self.progress)(self.reached);
             if !planted("version_restart") {
                 self.store.raise_floor(frame.floor);
             }
@@ -272,7 +503,7 @@ impl<F: LogFiles> Log<'_, F> {
         let header_number = header.number;
         let end = reader.end();
         let remainder = reader.remainder(self.files, end).map_err(|error| read_error(header.number, error))?;
-        let mut claimed = remainder.claimed;
+        let mut claimed = remainder.claimed.max(self.claimed_by_snapshots());
         let mut bytes = remainder.bytes;
         for segment in later {
             let number = segment.header.number;

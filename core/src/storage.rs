@@ -1,7 +1,7 @@
 //! What the engine asks of storage, and the traits that a host implements for it.
 //!
 //! The engine never waits: it hands out owned operations ([`crate::engine::Engine::poll_storage`]) and takes them
-//! back, done, later. At most one operation of each [kind](StorageOp) is under way, so a host needs three threads at most (appends
+//! back, done, later. At most one operation of each [kind](StorageOp) is under way, so a host needs four threads at most (appends
 //! must not wait for a sync), and may as well do each at once.
 //!
 //! # The contract
@@ -14,6 +14,8 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+
+use crate::units::Lsn;
 
 /// A segment's number: 1, 2, 3, … in the order in which the log was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +33,79 @@ impl fmt::Display for SegmentNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "wal-{:08}.oswal", self.0)
     }
+}
+
+/// A snapshot's name: between which two LSNs its entries were copied. It gets it when it is whole, and not before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotName {
+    /// S1: without the log up to here it is of no use. (First, so that snapshots are in the order in which they were taken.)
+    pub end: Lsn,
+    /// S0: the log behind this has to be replayed.
+    pub begin: Lsn,
+}
+
+impl SnapshotName {
+    /// The snapshot that a file's name stands for. There is one way of writing each: no other file may pass for it.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        use core::fmt::Write as _;
+        let (begin, end) = name.strip_prefix("snap-")?.strip_suffix(".osnap")?.split_once('-')?;
+        let parsed = Self { begin: Lsn(begin.parse().ok()?), end: Lsn(end.parse().ok()?) };
+        let mut written = heapless::String::<64>::new();
+        write!(written, "{parsed}").ok()?;
+        (written == name).then_some(parsed)
+    }
+}
+
+impl fmt::Display for SnapshotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "snap-{:08}-{:08}.osnap", self.begin.0, self.end.0)
+    }
+}
+
+/// A piece of work about snapshots. One at a time; a failure is no poison: the snapshot is given up, and what there was before stays.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SnapshotOp {
+    /// Begin a file under a name that no reader takes for a snapshot, in place of what is left of another attempt.
+    Create {
+        /// The last LSN before it.
+        begin: Lsn,
+        /// About how large it will be. Storage that knows that it hasn't got this should say so now.
+        bytes: u64,
+    },
+    /// Write `data` at `offset`, the end of the file that was begun.
+    Append {
+        /// Where.
+        offset: u64,
+        /// What.
+        data: Vec<u8>,
+    },
+    /// Make the file that was begun durable, then give it this name, durably: a power cut leaves it whole under its name, or without it.
+    Publish {
+        /// The name.
+        name: SnapshotName,
+    },
+    /// Remove the file that was begun, if there is one.
+    Discard,
+    /// Fill `buffer` with what stands at `offset` of a snapshot; cut it where the snapshot ends.
+    Read {
+        /// The snapshot.
+        name: SnapshotName,
+        /// From where.
+        offset: u64,
+        /// As long as is to be read.
+        buffer: Vec<u8>,
+    },
+    /// Remove a snapshot durably; nothing to do if there is none.
+    Remove {
+        /// The snapshot.
+        name: SnapshotName,
+    },
+    /// Remove a segment of the log durably; nothing to do if there is none.
+    RemoveSegment {
+        /// The segment.
+        segment: SegmentNumber,
+    },
 }
 
 /// One piece of work for storage. Owned: it can wait in a queue and cross threads.
@@ -70,6 +145,8 @@ pub enum StorageOp {
         /// The segment is complete: first give back the space after this length.
         trim_to: Option<u64>,
     },
+    /// About snapshots. Only asked for where [`crate::engine::Options::snapshots`] is given.
+    Snapshot(SnapshotOp),
 }
 
 /// An operation that has ended; it comes back whole, so that its buffer serves again.
@@ -128,4 +205,14 @@ pub trait LogFiles {
 
     /// Makes a segment durable as it is, its name included: the run before may have ended before it was.
     fn sync(&mut self, segment: SegmentNumber) -> Result<(), StorageError>;
+
+    /// All snapshots that have their name, in any order, each with its length in bytes. Storage that doesn't do [`StorageOp::Snapshot`] has none.
+    fn snapshots(&mut self) -> Result<Vec<(SnapshotName, u64)>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    /// As [`LogFiles::read`], of a snapshot.
+    fn read_snapshot(&mut self, _name: SnapshotName, _offset: u64, _buffer: &mut [u8]) -> Result<usize, StorageError> {
+        Err(StorageError::Io(None))
+    }
 }

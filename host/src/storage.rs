@@ -1,23 +1,27 @@
 //! The data directory: the log's segments as files.
 //!
 //! An append that needn't be durable is one `pwrite` to the page cache, done at once. Whatever may wait for the disk goes to a thread:
-//! one for appends, one for syncs, one for reservations, so that an append never stands behind a sync it doesn't need, nor either behind
+//! one for appends, one for syncs, one for reservations, one for snapshots, so that an append never stands behind a sync it doesn't need, nor either behind
 //! the making of the next segment. Ended operations come back through a queue, and the server's loop is woken.
 //!
 //! The directory is locked for as long as a [`FileStorage`] lives; files are readable by their owner only.
+
+mod snapshots;
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageDone, StorageError, StorageOp};
+use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, Storage, StorageDone, StorageError, StorageOp};
 use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, retry_on_intr};
+use snapshots::{DRAFT_NAME, Draft};
 
 /// How much of a reservation is written at once, bytes.
 const ZEROS_BYTES: usize = 4 << 20;
@@ -75,12 +79,18 @@ pub struct FileStorage {
     open: HashMap<SegmentNumber, Arc<File>>,
     reserved: Option<(SegmentNumber, Arc<File>)>,
     reading: Option<(SegmentNumber, File)>,
+    reading_snapshot: Option<(SnapshotName, File)>,
     appender: Sender<Job>,
     syncer: Sender<Job>,
     reserver: Sender<Job>,
+    snapshotter: Sender<Job>,
     ended: Receiver<Ended>,
     /// Syncs that are under way: meanwhile an append may have to wait for the disk.
     syncing: usize,
+    /// How long the last sync took, and the longest.
+    pub sync_last: Duration,
+    /// See [`FileStorage::sync_last`].
+    pub sync_max: Duration,
     _lock: File,
 }
 
@@ -95,6 +105,8 @@ struct Directory {
     path: PathBuf,
     handle: Arc<File>,
     reservation: Reservation,
+    /// Of the thread for snapshots.
+    draft: Arc<Mutex<Draft>>,
 }
 
 impl Directory {
@@ -120,6 +132,8 @@ struct Job {
 
 struct Ended {
     done: StorageDone,
+    /// How long it took.
+    took: Duration,
     reserved: Option<Arc<File>>,
 }
 
@@ -134,22 +148,27 @@ impl FileStorage {
         make_directory(path).map_err(failed)?;
         let handle = Arc::new(File::open(path).map_err(failed)?);
         let lock = lock(path)?;
-        let directory = Directory { path: path.to_owned(), handle, reservation };
+        let directory = Directory { path: path.to_owned(), handle, reservation, draft: Arc::default() };
         let wake: Wake = Arc::new(wake);
         let (report, ended) = channel();
         let appender = start("osprey-append", report.clone(), Arc::clone(&wake)).map_err(failed)?;
         let syncer = start("osprey-sync", report.clone(), Arc::clone(&wake)).map_err(failed)?;
-        let reserver = start("osprey-reserve", report, wake).map_err(failed)?;
+        let reserver = start("osprey-reserve", report.clone(), Arc::clone(&wake)).map_err(failed)?;
+        let snapshotter = start("osprey-snapshot", report, wake).map_err(failed)?;
         let storage = Self {
             directory,
             open: HashMap::new(),
             reserved: None,
             reading: None,
+            reading_snapshot: None,
             appender,
             syncer,
             reserver,
+            snapshotter,
             ended,
             syncing: 0,
+            sync_last: Duration::ZERO,
+            sync_max: Duration::ZERO,
             _lock: lock,
         };
         storage.remove_reserved().map_err(failed)?;
@@ -160,7 +179,8 @@ impl FileStorage {
     fn remove_reserved(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory.path)? {
             let entry = entry?;
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(RESERVED_SUFFIX)) {
+            let left_over = |name: &str| (name.starts_with(PREFIX) && name.ends_with(RESERVED_SUFFIX)) || name == DRAFT_NAME;
+            if entry.file_name().to_str().is_some_and(left_over) {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -169,7 +189,7 @@ impl FileStorage {
 
     fn take_job(&mut self, op: StorageOp) -> Job {
         let file = match &op {
-            StorageOp::Reserve { .. } => None,
+            StorageOp::Reserve { .. } | StorageOp::Snapshot(_) => None,
             StorageOp::Start { segment, .. } => {
                 let file = self.reserved.take_if(|(number, _)| number == segment).map(|(_, file)| file);
                 if let Some(file) = &file {
@@ -215,6 +235,7 @@ impl Storage for FileStorage {
                 &self.syncer
             }
             StorageOp::Reserve { .. } => &self.reserver,
+            StorageOp::Snapshot(_) => &self.snapshotter,
         };
         match thread.send(job) {
             Ok(()) => None,
@@ -224,7 +245,11 @@ impl Storage for FileStorage {
     }
 
     fn poll(&mut self) -> Option<StorageDone> {
-        let Ended { done, reserved } = self.ended.try_recv().ok()?;
+        let Ended { done, took, reserved } = self.ended.try_recv().ok()?;
+        if matches!(done.op, StorageOp::Sync { .. } | StorageOp::Append { sync: true, .. }) {
+            self.sync_last = took;
+            self.sync_max = self.sync_max.max(took);
+        }
         match (&done.op, reserved) {
             (StorageOp::Reserve { segment, .. }, Some(file)) => self.reserved = Some((*segment, file)),
             (StorageOp::Sync { .. }, _) => self.syncing -= 1,
@@ -282,11 +307,43 @@ impl LogFiles for FileStorage {
         self.reading(segment)?.sync_all().map_err(|error| failure("sync", &path, &error))?;
         self.directory.sync().map_err(|error| failure("sync the directory of", &path, &error))
     }
+
+    fn snapshots(&mut self) -> Result<Vec<(SnapshotName, u64)>, StorageError> {
+        let path = &self.directory.path;
+        let list = || -> io::Result<_> {
+            let mut snapshots = Vec::new();
+            for entry in fs::read_dir(path)? {
+                let entry = entry?;
+                if let Some(name) = entry.file_name().to_str().and_then(SnapshotName::parse) {
+                    snapshots.push((name, entry.metadata()?.len()));
+                }
+            }
+            Ok(snapshots)
+        };
+        list().map_err(|error| failure("list", path, &error))
+    }
+
+    fn read_snapshot(&mut self, name: SnapshotName, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        let path = self.directory.snapshot(name);
+        if self.reading_snapshot.as_ref().is_none_or(|(open, _)| *open != name) {
+            let file = File::open(&path).map_err(|error| failure("open", &path, &error))?;
+            self.reading_snapshot = Some((name, file));
+        }
+        let Some((_, file)) = &self.reading_snapshot else { return Err(StorageError::Io(None)) };
+        snapshots::read_at(file, offset, buffer).map_err(|error| failure("read", &path, &error))
+    }
 }
 
 impl Job {
     fn run(self) -> Ended {
-        let Self { op, file, directory } = self;
+        let begin = Instant::now();
+        let Self { mut op, file, directory } = self;
+        if let StorageOp::Snapshot(snapshot) = &mut op {
+            let mut draft = directory.draft.lock().unwrap_or_else(PoisonError::into_inner);
+            let (doing, path, result) = directory.snapshot_op(&mut draft, snapshot);
+            let result = result.map_err(|error| failure(doing, &path, &error));
+            return Ended { done: StorageDone { op, result }, took: begin.elapsed(), reserved: None };
+        }
         let mut reserved = None;
         let (doing, result) = match (&op, file) {
             (StorageOp::Reserve { segment, bytes }, _) => {
@@ -302,16 +359,17 @@ impl Job {
                 let trimmed = trim_to.map_or(Ok(()), |length| file.set_len(length));
                 ("sync", trimmed.and_then(|()| file.sync_data()))
             }
-            (_, None) => ("use", Err(io::Error::other("the segment is not open"))),
+            (StorageOp::Snapshot(_), _) | (_, None) => ("use", Err(io::Error::other("the segment is not open"))),
         };
         let segment = match &op {
             StorageOp::Reserve { segment, .. }
             | StorageOp::Start { segment, .. }
             | StorageOp::Append { segment, .. }
             | StorageOp::Sync { segment, .. } => *segment,
+            StorageOp::Snapshot(_) => SegmentNumber(0),
         };
         let result = result.map_err(|error| failure(doing, &directory.segment(segment), &error));
-        Ended { done: StorageDone { op, result }, reserved }
+        Ended { done: StorageDone { op, result }, took: begin.elapsed(), reserved }
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Machine {
     pub now: Millis,
     /// Set when storage has failed. A host ends then; so nothing moves any more.
     pub poisoned: Option<Poisoned>,
+    /// A snapshot's walk goes on by [`Machine::slice`] only.
+    pub hold_walk: bool,
     clients: Vec<Client>,
 }
 
@@ -91,7 +93,7 @@ impl Machine {
         // Every run has other random numbers; these follow from the disk.
         options.entropy.salt ^= storage.disk.segments().map(|(number, bytes)| number.0.wrapping_mul(31) + bytes.len() as u64).sum::<u64>();
         let (engine, report) = Engine::recover(options, &mut storage.disk, now)?;
-        let mut machine = Self { engine, storage, now, poisoned: None, clients: Vec::new() };
+        let mut machine = Self { engine, storage, now, poisoned: None, hold_walk: false, clients: Vec::new() };
         machine.settle();
         Ok((machine, report))
     }
@@ -163,7 +165,24 @@ impl Machine {
 
     /// Lets everything happen that can happen without time or input.
     pub fn settle(&mut self) {
-        while self.poisoned.is_none() && (self.serve() | self.drive_storage()) {}
+        while self.poisoned.is_none() && (self.serve() | self.walk() | self.drive_storage()) {}
+    }
+
+    fn walk(&mut self) -> bool {
+        let wanted = self.engine.wants_snapshot_slice() && !self.hold_walk;
+        if wanted {
+            self.engine.snapshot_slice(self.now, || true);
+        }
+        wanted
+    }
+
+    /// Lets a snapshot's walk take so many steps.
+    pub fn slice(&mut self, mut steps: usize) {
+        self.engine.snapshot_slice(self.now, || {
+            steps = steps.saturating_sub(1);
+            steps > 0
+        });
+        self.settle();
     }
 
     /// Serves every connection once; returns whether anything happened.

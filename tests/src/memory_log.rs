@@ -22,6 +22,8 @@ impl MemoryLog {
         match op {
             StorageOp::Reserve { .. } => {}
             StorageOp::Start { segment, header } => drop(self.0.insert(*segment, header.clone())),
+            // Never asked for: `Options::snapshots` is `None`.
+            StorageOp::Snapshot(_) => return Err(MISSING),
             StorageOp::Append { segment, offset, data, .. } => {
                 let file = self.0.get_mut(segment).ok_or(MISSING)?;
                 file.resize(usize::try_from(*offset).map_err(|_| StorageError::NoSpace)?, 0);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageDone, StorageError, StorageOp};
+use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, SnapshotOp, Storage, StorageDone, StorageError, StorageOp};
 
 /// The kinds of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Work {
     Append,
     /// [`StorageOp::Sync`]
     Sync,
+    /// [`StorageOp::Snapshot`]
+    Snapshot,
 }
 
 impl Work {
@@ -27,6 +29,7 @@ impl Work {
             StorageOp::Start { .. } => Self::Start,
             StorageOp::Append { .. } => Self::Append,
             StorageOp::Sync { .. } => Self::Sync,
+            StorageOp::Snapshot(_) => Self::Snapshot,
         }
     }
 }
@@ -43,13 +46,17 @@ struct Segment {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disk {
     segments: BTreeMap<SegmentNumber, Segment>,
+    /// Whole snapshots, all of them durable.
+    snapshots: BTreeMap<SnapshotName, Vec<u8>>,
+    /// One that has no name yet.
+    draft: Option<Vec<u8>>,
 }
 
 impl Disk {
     /// What a power cut leaves, if the disk keeps no more than it must: exactly what was synced.
     #[must_use]
     pub fn after_power_cut(&self) -> Self {
-        let mut after = self.clone();
+        let mut after = Self { draft: None, ..self.clone() };
         for segment in after.segments.values_mut() {
             segment.written.clone_from(&segment.durable);
         }
@@ -101,11 +108,32 @@ impl Disk {
         other
     }
 
+    /// Its snapshots with their bytes, in order.
+    pub fn snapshots(&self) -> impl Iterator<Item = (SnapshotName, &[u8])> {
+        self.snapshots.iter().map(|(&name, bytes)| (name, bytes.as_slice()))
+    }
+
+    /// The same, but with a snapshot's bytes changed.
+    #[must_use]
+    pub fn with_snapshot(&self, name: SnapshotName, change: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut other = self.clone();
+        change(other.snapshots.get_mut(&name).unwrap());
+        other
+    }
+
+    /// The same, but without a snapshot.
+    #[must_use]
+    pub fn without_snapshot(&self, name: SnapshotName) -> Self {
+        let mut other = self.clone();
+        other.snapshots.remove(&name).unwrap();
+        other
+    }
+
     fn segment(&mut self, number: SegmentNumber) -> Result<&mut Segment, StorageError> {
         self.segments.get_mut(&number).ok_or(StorageError::Io(None))
     }
 
-    fn perform(&mut self, op: &StorageOp) -> Result<(), StorageError> {
+    fn perform(&mut self, op: &mut StorageOp) -> Result<(), StorageError> {
         match op {
             StorageOp::Reserve { .. } => {}
             StorageOp::Start { segment, header } => {
@@ -128,6 +156,30 @@ impl Disk {
                 }
                 segment.durable.clone_from(&segment.written);
             }
+            StorageOp::Snapshot(op) => self.perform_snapshot(op)?,
+        }
+        Ok(())
+    }
+
+    fn perform_snapshot(&mut self, op: &mut SnapshotOp) -> Result<(), StorageError> {
+        match op {
+            SnapshotOp::Create { .. } => self.draft = Some(Vec::new()),
+            SnapshotOp::Append { offset, data } => {
+                let draft = self.draft.as_mut().ok_or(StorageError::Io(None))?;
+                assert_eq!(draft.len() as u64, *offset, "a snapshot is written from front to back");
+                draft.extend_from_slice(data);
+            }
+            SnapshotOp::Publish { name } => {
+                let draft = self.draft.take().ok_or(StorageError::Io(None))?;
+                self.snapshots.insert(*name, draft);
+            }
+            SnapshotOp::Discard => self.draft = None,
+            SnapshotOp::Read { name, offset, buffer } => {
+                let read = self.read_snapshot(*name, *offset, buffer)?;
+                buffer.truncate(read);
+            }
+            SnapshotOp::Remove { name } => drop(self.snapshots.remove(name)),
+            SnapshotOp::RemoveSegment { segment } => drop(self.segments.remove(segment)),
         }
         Ok(())
     }
@@ -162,6 +214,18 @@ impl LogFiles for Disk {
         let segment = self.segment(segment)?;
         segment.durable.clone_from(&segment.written);
         Ok(())
+    }
+
+    fn snapshots(&mut self) -> Result<Vec<(SnapshotName, u64)>, StorageError> {
+        Ok(self.snapshots.iter().map(|(&name, bytes)| (name, bytes.len() as u64)).collect())
+    }
+
+    fn read_snapshot(&mut self, name: SnapshotName, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        let bytes = self.snapshots.get(&name).ok_or(StorageError::Io(None))?;
+        let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
     }
 }
 
@@ -215,10 +279,10 @@ impl MemoryStorage {
         self.submitted.iter().filter(|&&submitted| submitted == work).count()
     }
 
-    fn perform(&mut self, op: StorageOp) -> StorageDone {
+    fn perform(&mut self, mut op: StorageOp) -> StorageDone {
         let result = match self.failing {
             Some((work, error)) if work == Work::of(&op) => Err(error),
-            _ => self.disk.perform(&op),
+            _ => self.disk.perform(&mut op),
         };
         StorageDone { op, result }
     }

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use osprey_core::checksum::crc32c;
 use osprey_core::record::{Kind, Record};
 use osprey_core::recovery::recover;
+use osprey_core::snapshot::writer::SnapshotWriter;
+use osprey_core::snapshot::{self, SnapshotReader};
 use osprey_core::storage::{SegmentNumber, Storage as _};
 use osprey_core::store::Store;
 use osprey_core::units::{Lsn, Millis, Version};
@@ -70,20 +72,68 @@ fn dump(bytes: &[u8]) -> String {
     lines
 }
 
-/// The lines of the page that a dump is made of.
-fn dump_on_the_page() -> Vec<&'static str> {
+/// The lines of a part of the page that a dump is made of.
+fn dump_of(part: &'static str) -> Vec<&'static str> {
     let is_address = |word: &str| word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    PAGE.lines().filter(|line| line.split("  ").next().is_some_and(is_address)).collect()
+    part.lines().filter(|line| line.split("  ").next().is_some_and(is_address)).collect()
+}
+
+/// Of the log, and of the snapshot.
+fn parts() -> (&'static str, &'static str) {
+    PAGE.split_once("\n## Snapshot\n").unwrap()
+}
+
+fn dump_on_the_page() -> Vec<&'static str> {
+    dump_of(parts().0)
 }
 
 fn bytes_on_the_page() -> Vec<u8> {
+    bytes_of(&dump_on_the_page())
+}
+
+fn bytes_of(lines: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for line in dump_on_the_page() {
+    for line in lines {
         let mut columns = line.split("  ");
         bytes.resize(usize::from_str_radix(columns.next().unwrap(), 16).unwrap(), 0);
         bytes.extend(columns.next().unwrap().split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()));
     }
     bytes
+}
+
+/// A snapshot with one of [`RECORDS`], as the page says.
+fn write_snapshot() -> Vec<u8> {
+    let header = snapshot::Header { database: DatabaseId(*b"osprey format 1!"), epoch: 1, salt: 0x0123_4567_89AB_CDEF, begin: Lsn(2) };
+    let mut writer = SnapshotWriter::new(&header, crc32c).unwrap();
+    let mut record = Vec::new();
+    RECORDS[1].encode(&mut record);
+    writer.add(&record).unwrap();
+    writer.finish(Lsn(4), Version(1), WRITTEN_AT).unwrap()
+}
+
+#[test]
+fn the_snapshot_on_the_page_is_what_the_code_writes_and_reads() {
+    let written = dump(&write_snapshot());
+    let lines = dump_of(parts().1);
+    assert_eq!(lines.join("\n"), written.trim_end(), "docs/FORMAT.md should have:\n{written}");
+
+    let bytes = bytes_of(&lines);
+    let mut reader = SnapshotReader::new(
+        |offset: u64, buffer: &mut [u8]| {
+            let rest = bytes.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+            let len = rest.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&rest[..len]);
+            Ok(len)
+        },
+        crc32c,
+    );
+    let header = reader.header().unwrap();
+    assert_eq!((header.epoch, header.begin), (1, Lsn(2)));
+    let block = reader.next_block().unwrap().unwrap();
+    assert_eq!((block.offset, block.records().collect::<Vec<_>>()), (0x38, vec![RECORDS[1]]));
+    assert!(reader.next_block().unwrap().is_none());
+    let footer = reader.footer().unwrap();
+    assert_eq!((footer.end, footer.records, footer.floor, footer.time), (Lsn(4), 1, Version(1), WRITTEN_AT));
 }
 
 #[test]
@@ -96,7 +146,7 @@ fn the_code_writes_the_bytes_on_the_page() {
 fn the_code_reads_from_the_page_what_it_says() {
     let mut log = MemoryLog(BTreeMap::from([(SEGMENT, bytes_on_the_page())]));
     let mut store = Store::new([0; 16]).unwrap();
-    let recovered = recover(&mut log, &mut store, crc32c).unwrap();
+    let recovered = recover(&mut log, &mut store, crc32c, &mut |_| ()).unwrap();
 
     assert!(recovered.report.sealed);
     assert_eq!((recovered.report.frames, recovered.report.records, recovered.report.torn), (2, 4, None));
@@ -117,7 +167,7 @@ fn one_wrong_bit_on_the_page_would_be_noticed() {
         let mut bytes = page.clone();
         bytes[at] ^= 1;
         let mut log = MemoryLog(BTreeMap::from([(SEGMENT, bytes)]));
-        let recovered = recover(&mut log, &mut Store::new([0; 16]).unwrap(), crc32c);
+        let recovered = recover(&mut log, &mut Store::new([0; 16]).unwrap(), crc32c, &mut |_| ());
         assert!(!recovered.is_ok_and(|recovered| recovered.report.sealed), "byte {at:#x}");
     }
 }

@@ -82,7 +82,7 @@ impl Disk {
                     self.synced = self.written;
                 }
             }
-            StorageOp::Reserve { .. } | StorageOp::Sync { .. } => {}
+            StorageOp::Reserve { .. } | StorageOp::Sync { .. } | StorageOp::Snapshot(_) => {}
         }
         self.log.done(StorageDone { op, result }, self.now).expect("nothing fails but reservations");
         self.accept();

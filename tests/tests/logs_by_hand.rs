@@ -73,7 +73,7 @@ fn one_record() -> (MemoryLog, u32) {
 
 fn recovered(log: &mut MemoryLog) -> Result<(Recovered, Store), RecoveryError> {
     let mut store = Store::new([0; 16]).unwrap();
-    recover(log, &mut store, crc32c).map(|recovered| (recovered, store))
+    recover(log, &mut store, crc32c, &mut |_| ()).map(|recovered| (recovered, store))
 }
 
 /// What the writer makes of some records, of this value, when nothing fails.
@@ -263,6 +263,6 @@ fn a_tail_is_taken_off_from_its_end_and_synced() {
         log.0.insert(SegmentNumber(number), header.encode(crc32c).unwrap());
     }
     let mut noted = Noted(log, Vec::new());
-    recover(&mut noted, &mut Store::new([0; 16]).unwrap(), crc32c).unwrap();
+    recover(&mut noted, &mut Store::new([0; 16]).unwrap(), crc32c, &mut |_| ()).unwrap();
     assert_eq!(noted.1, [("remove", 3), ("remove", 2), ("cut", 1), ("sync", 1)]);
 }

@@ -21,6 +21,8 @@ impl MemoryLog {
             StorageOp::Reserve { .. } => {}
             StorageOp::Sync { segment, .. } => drop(self.segment(*segment)?),
             StorageOp::Start { segment, header } => drop(self.0.insert(*segment, header.clone())),
+            // Never asked for: `Options::snapshots` is `None`.
+            StorageOp::Snapshot(_) => return Err(MISSING),
             StorageOp::Append { segment, offset, data, .. } => {
                 let bytes = self.segment(*segment)?;
                 bytes.resize(usize::try_from(*offset).map_err(|_| StorageError::NoSpace)?, 0);

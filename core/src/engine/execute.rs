@@ -7,11 +7,13 @@ use core::fmt;
 
 use super::Engine;
 use super::journal::{Busy, Reply};
+use super::snapshots::SnapshotFailure;
 use crate::museum::planted;
 use crate::protocol::command::{Command, Keys, Pairs, Presence, SetExpiry, SetOptions};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::reply;
 use crate::record::{Kind, OutOfMemory, Record};
+use crate::storage::StorageError;
 use crate::store::{Before, Hash, Lookup, Spot};
 use crate::units::{Millis, Version};
 use crate::wal::writer::NoRoom;
@@ -46,6 +48,20 @@ pub(super) enum Refusal {
     Error(ErrorCode, Message),
     /// There is no memory for an answer.
     NoReply,
+}
+
+impl Refusal {
+    fn snapshot(failure: SnapshotFailure) -> Self {
+        let code = match failure {
+            SnapshotFailure::Storage(StorageError::NoSpace) | SnapshotFailure::LogFirst => ErrorCode::ReadOnly,
+            SnapshotFailure::OutOfMemory => ErrorCode::Oom,
+            SnapshotFailure::Unsupported
+            | SnapshotFailure::Storage(StorageError::Io(_))
+            | SnapshotFailure::Unverified(_)
+            | SnapshotFailure::Stopping => ErrorCode::Internal,
+        };
+        Self::Error(code, Message::Snapshot(failure))
+    }
 }
 
 impl From<OutOfMemory> for Refusal {
@@ -84,6 +100,7 @@ pub(super) enum Message {
     MemoryLimit(u64),
     ReadOnly,
     VersionsUsedUp,
+    Snapshot(SnapshotFailure),
 }
 
 impl fmt::Display for Message {
@@ -103,6 +120,7 @@ impl fmt::Display for Message {
                 write!(f, "max_memory_bytes ({limit}) is reached; nothing changed, DEL keys or raise the limit")
             }
             Self::ReadOnly => f.write_str("no space for the log on the disk; nothing changed, reads go on working, free some space"),
+            Self::Snapshot(failure) => failure.fmt(f),
             Self::VersionsUsedUp => f.write_str("the versions of this key are used up"),
         }
     }
@@ -135,6 +153,7 @@ impl Engine {
             Command::Mset { pairs } => self.mset(reply, pairs)?,
             Command::Scan { cursor, count, prefix } => self.scan(reply, cursor, count, prefix)?,
             Command::Stats => self.write_stats(reply.out)?,
+            Command::Snapshot => self.snapshot(reply)?,
             Command::Ping => {
                 self.counters.ping += 1;
                 reply::pong(reply.out)?;
@@ -409,6 +428,21 @@ impl Engine {
         self.end_outlived(change.outlived);
         self.journal.log.log(&change.record);
         Ok(before)
+    }
+
+    /// Asks for a snapshot when it is executed first, and is executed again until that is there.
+    fn snapshot(&mut self, reply: &mut Reply<'_>) -> Executed {
+        self.counters.snapshot += 1;
+        let last = self.journal.log.last_lsn();
+        let awaited = reply.session.awaited.map_or_else(|| self.snapshots.request(last), |ticket| Ok(Some(ticket)));
+        let Some(awaited) = awaited.map_err(Refusal::snapshot)? else { return Ok(reply::ok(reply.out)?) };
+        let Some(outcome) = self.snapshots.outcome(awaited) else {
+            reply.session.awaited = Some(awaited);
+            return Err(Refusal::Wait);
+        };
+        reply.session.awaited = None;
+        outcome.map_err(Refusal::snapshot)?;
+        Ok(reply::ok(reply.out)?)
     }
 
     fn scan(&mut self, reply: &mut Reply<'_>, cursor: u64, count: u64, prefix: &[u8]) -> Executed {

@@ -18,13 +18,17 @@ mod execute;
 mod journal;
 mod payload;
 mod recent;
+mod retention;
 mod session;
+mod snapshots;
 mod stats;
 
 use alloc::vec::Vec;
 
 pub use payload::Payload;
+pub use retention::Retention;
 pub use session::Session;
+pub use snapshots::{SnapshotFailure, SnapshotOptions};
 pub use stats::HostGauges;
 
 use crate::checksum::{Checksum, crc32c};
@@ -32,8 +36,8 @@ use crate::museum::planted;
 use crate::protocol::reply;
 use crate::protocol::request::{self, Step};
 use crate::record::{KEY_BYTES_MAX, OutOfMemory, VALUE_BYTES_MAX};
-use crate::recovery::{self, RecoveryError, Report};
-use crate::storage::{LogFiles, StorageDone, StorageOp};
+use crate::recovery::{self, Progress, RecoveryError, Report};
+use crate::storage::{LogFiles, SnapshotName, StorageDone, StorageOp};
 use crate::store::Store;
 use crate::units::{Lsn, Millis};
 use crate::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
@@ -43,6 +47,7 @@ use ahead::Parsed;
 use execute::{Outcome, Refusal};
 use journal::{Journal, Reply};
 use recent::RecentWrites;
+use snapshots::Snapshots;
 use stats::Counters;
 
 /// The longest line that an engine accepts, whatever its limits say, bytes.
@@ -105,6 +110,8 @@ pub struct Options {
     pub sweep_interval_ms: u64,
     /// How many deadlines one [`Engine::tick`] looks at, at most.
     pub sweep_batch: usize,
+    /// How snapshots are taken; `None`: none ever are, and storage isn't asked for them.
+    pub snapshots: Option<SnapshotOptions>,
     /// How checksums are computed.
     pub checksum: Checksum,
     /// Random numbers.
@@ -112,7 +119,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options with default limits, `batch` of 100 ms or 1 MiB, and segments of 64 MiB.
+    /// Options with default limits, `batch` of 100 ms or 1 MiB, and segments of 64 MiB, and no snapshots.
     #[must_use]
     pub fn new(entropy: Entropy) -> Self {
         Self {
@@ -121,6 +128,7 @@ impl Options {
             segment_bytes: 64 << 20,
             sweep_interval_ms: 200,
             sweep_batch: 1000,
+            snapshots: None,
             checksum: crc32c,
             entropy,
         }
@@ -177,7 +185,8 @@ pub struct Engine {
     started: Millis,
     now: Millis,
     sweep_at: Millis,
-    recovered_log_bytes: u64,
+    snapshots: Snapshots,
+    report: Report,
     /// What an MSET replaced, until it is known to succeed.
     undo: Vec<execute::Undo>,
 }
@@ -188,7 +197,20 @@ impl Engine {
     ///
     /// # Errors
     /// The log is damaged, or storage or memory fail; `files` are unchanged then.
-    pub fn recover(mut options: Options, files: &mut impl LogFiles, now: Millis) -> Result<(Self, Report), RecoveryError> {
+    pub fn recover(options: Options, files: &mut impl LogFiles, now: Millis) -> Result<(Self, Report), RecoveryError> {
+        Self::recover_with(options, files, now, &mut |_| ())
+    }
+
+    /// As [`Engine::recover`]; tells `progress` after each piece that was read how far it is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn recover_with(
+        mut options: Options,
+        files: &mut impl LogFiles,
+        now: Millis,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Self, Report), RecoveryError> {
         let request = &mut options.limits.request;
         request.key_bytes_max = request.key_bytes_max.clamp(1, KEY_BYTES_MAX);
         request.value_bytes_max = request.value_bytes_max.min(VALUE_BYTES_MAX);
@@ -197,7 +219,7 @@ impl Engine {
         request.words_max = request.words_max.min(WORDS_MAX);
         options.segment_bytes = options.segment_bytes.max(options.segment_bytes_min());
         let mut store = Store::new(options.entropy.hash_key).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
-        let recovered = recovery::recover(files, &mut store, options.checksum)?;
+        let recovered = recovery::recover(files, &mut store, options.checksum, progress)?;
         let recent = RecentWrites::new(options.limits.recent_slots_log2).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
         let now = if planted("time_forgotten") { now } else { now.max(recovered.position.time) };
         if planted("clock_in_replay") {
@@ -211,19 +233,21 @@ impl Engine {
             policy: options.sync_policy,
             checksum: options.checksum,
         };
+        let report = recovered.report;
         let engine = Self {
             options,
             store,
             journal: Journal { log: LogWriter::new(writer, recovered.position), recent },
+            snapshots: Snapshots::new(options.snapshots, options.checksum, writer.database, writer.salt, recovered),
+            report,
             counters: Counters::default(),
             gauges: HostGauges::default(),
             started: now,
             now,
             sweep_at: now,
-            recovered_log_bytes: recovered.report.bytes,
             undo: Vec::new(),
         };
-        Ok((engine, recovered.report))
+        Ok((engine, report))
     }
 
     /// The data.
@@ -372,7 +396,14 @@ impl Engine {
     /// The next operation for storage, if one can begin now. Ask again until there is none: an append, a sync and a
     /// reservation can be under way at the same time.
     pub fn poll_storage(&mut self) -> Option<StorageOp> {
-        self.journal.log.poll(self.now, self.store.floor())
+        let log = &mut self.journal.log;
+        let op = log.poll(self.now, self.store.floor());
+        if op.is_some() || log.poisoned() {
+            return op;
+        }
+        let snapshot = self.snapshots.poll(self.now, log, &self.store).or_else(|| self.snapshots.poll_publish());
+        // It may have asked for a sync.
+        snapshot.or_else(|| log.poll(self.now, self.store.floor()))
     }
 
     /// Takes back an operation that has ended.
@@ -380,7 +411,69 @@ impl Engine {
     /// # Errors
     /// Storage has failed. Nothing may be promised any more: no reply that is still gated may be sent, and the host should say why and end the process.
     pub fn storage_done(&mut self, done: StorageDone) -> Result<(), Poisoned> {
-        self.journal.log.done(done, self.now)
+        if let StorageOp::Snapshot(op) = done.op {
+            self.snapshots.done(op, done.result, self.now);
+            return self.journal.log.poisoned_by().map_or(Ok(()), Err);
+        }
+        if done.result.is_ok() {
+            self.snapshots.note_log(&done.op);
+        }
+        self.journal.log.done(done, self.now)?;
+        if self.journal.log.read_only() {
+            self.snapshots.yield_to_log(self.now);
+        }
+        Ok(())
+    }
+
+    /// Whether a snapshot is being taken whose walk can go on: [`Engine::snapshot_slice`].
+    #[must_use]
+    pub fn wants_snapshot_slice(&self) -> bool {
+        self.snapshots.wants_slice()
+    }
+
+    /// Goes on with the snapshot that is being taken, in steps of some hundred keys (or one, if it is large), before each of which `within` is asked whether there is time for it.
+    /// Ends at the latest when a chunk of some 256 KiB is full, which [`Engine::poll_storage`] then hands out.
+    pub fn snapshot_slice(&mut self, now: Millis, within: impl FnMut() -> bool) {
+        self.now = self.now.max(now);
+        self.snapshots.slice(self.now, &self.journal.log, &self.store, within);
+    }
+
+    /// Asks for a snapshot of all that was logged until now, as `SNAPSHOT` does. Nothing happens if one is being taken, or none ever are.
+    pub fn request_snapshot(&mut self) {
+        let _ = self.snapshots.request(self.journal.log.last_lsn());
+    }
+
+    /// Whether a snapshot is being taken.
+    #[must_use]
+    pub fn taking_snapshot(&self) -> bool {
+        self.snapshots.running()
+    }
+
+    /// How the last snapshot has failed, if the last one has.
+    #[must_use]
+    pub fn snapshot_failure(&self) -> Option<SnapshotFailure> {
+        self.snapshots.stats.last_failure
+    }
+
+    /// The newest snapshot that is known to be whole.
+    #[must_use]
+    pub fn newest_snapshot(&self) -> Option<SnapshotName> {
+        self.snapshots.kept.iter().rfind(|snapshot| !snapshot.unusable).map(|snapshot| snapshot.name)
+    }
+
+    /// What log and snapshots take in all, bytes, without what is reserved.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.log_bytes() + self.snapshots.kept.iter().map(|snapshot| snapshot.bytes).sum::<u64>()
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.snapshots.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Gives up a snapshot that is being taken; no other is begun. Who waits for one is answered. For a host that is about to end.
+    pub fn stop_snapshots(&mut self) {
+        self.snapshots.stop(self.now);
     }
 
     /// Does what is due at `now`: syncs, sweeping, attempts to find space again. Returns when to call it next; `None`: only after other calls.
@@ -394,7 +487,8 @@ impl Engine {
         let log = self.journal.log.tick(self.now);
         let gather = self.store.is_scattered().then_some(self.sweep_at);
         let sweep = self.store.next_expiry().map(|due| due.max(self.sweep_at));
-        log.into_iter().chain(sweep).chain(gather).min()
+        let snapshot = self.snapshots.tick(self.now, &self.journal.log, &self.store);
+        log.into_iter().chain(sweep).chain(gather).chain(snapshot).min()
     }
 
     fn sweep(&mut self) {
@@ -413,6 +507,7 @@ impl Engine {
     /// Asks for an orderly end: everything logged becomes durable and the log is sealed. Storage is to be driven as before until [`Engine::closed`].
     /// No request may be served any more.
     pub fn close(&mut self) {
+        self.stop_snapshots();
         self.journal.log.close();
     }
 

@@ -2,6 +2,7 @@
 
 use heapless::Deque;
 
+use super::snapshots::Ticket;
 use crate::protocol::request::Parser;
 use crate::units::Lsn;
 
@@ -21,6 +22,8 @@ pub struct Session {
     /// Two frames at most aren't secured: the one being written, and the pending one.
     gates: Deque<Gate, 2>,
     pub(super) closing: bool,
+    /// The snapshot that its next request waits for.
+    pub(super) awaited: Option<Ticket>,
 }
 
 impl Session {

@@ -7,6 +7,9 @@ use crate::protocol::command::Command;
 use crate::protocol::reply;
 use crate::record::OutOfMemory;
 
+/// What stands for a name or text that there isn't.
+const NONE: &str = "none";
+
 /// How often each command was executed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counters {
@@ -23,6 +26,7 @@ pub(super) struct Counters {
     pub(super) mset: u64,
     pub(super) scan: u64,
     pub(super) stats: u64,
+    pub(super) snapshot: u64,
     pub(super) errors: u64,
     pub(super) hits: u64,
     pub(super) misses: u64,
@@ -44,6 +48,7 @@ impl Counters {
             Command::Mget { .. } => &mut self.mget,
             Command::Mset { .. } => &mut self.mset,
             Command::Scan { .. } => &mut self.scan,
+            Command::Snapshot => &mut self.snapshot,
             // They need neither the log nor a key: nothing that they would wait for.
             Command::Ping | Command::Stats | Command::Quit => return,
         };
@@ -66,15 +71,24 @@ pub struct HostGauges {
     pub mem_rss_bytes: u64,
     /// Requests that took longer than the slow log's threshold.
     pub slow_requests: u64,
+    /// The longest slice of a snapshot since the start, microseconds.
+    pub snapshot_slice_max_us: u64,
+    /// How long the last sync of the log took, microseconds.
+    pub sync_last_us: u64,
+    /// How long the longest took.
+    pub sync_max_us: u64,
+    /// 1 while log and snapshots take more than the host was told to warn of.
+    pub directory_over_limit: u64,
 }
 
 impl Engine {
     /// The numbers of `STATS` by their names, for a host that shows them elsewhere, too.
     #[must_use]
-    pub fn stats(&self) -> [(&'static str, u64); 38] {
+    pub fn stats(&self) -> [(&'static str, u64); 54] {
         let counters = &self.counters;
         let gauges = &self.gauges;
         let log = &self.journal.log;
+        let snapshots = &self.snapshots;
         [
             ("uptime_ms", self.now.since(self.started)),
             ("clients", gauges.clients),
@@ -97,6 +111,7 @@ impl Engine {
             ("cmd_mset", counters.mset),
             ("cmd_scan", counters.scan),
             ("cmd_stats", counters.stats),
+            ("cmd_snapshot", counters.snapshot),
             ("errors_total", counters.errors),
             ("get_hits", counters.hits),
             ("get_misses", counters.misses),
@@ -104,12 +119,26 @@ impl Engine {
             ("version_floor", self.store.floor().0),
             ("lsn_last", log.last_lsn().0),
             ("lsn_durable", log.durable_lsn().0),
-            ("wal_bytes", self.recovered_log_bytes.saturating_add(log.appended_bytes())),
+            ("wal_bytes", self.log_bytes()),
+            ("wal_segments", snapshots.segments.len() as u64),
+            ("wal_since_snapshot_bytes", snapshots.log_bytes(log)),
+            ("wal_torn_bytes", self.report.torn.map_or(0, |torn| torn.bytes)),
             ("wal_syncs", log.syncs()),
+            ("sync_last_us", gauges.sync_last_us),
+            ("sync_max_us", gauges.sync_max_us),
+            ("directory_bytes", self.stored_bytes()),
+            ("directory_over_limit", gauges.directory_over_limit),
             ("read_only", u64::from(log.read_only())),
-            // No snapshot was taken yet, by any version.
-            ("snapshots_total", 0),
-            ("last_snapshot_ms", 0),
+            ("snapshots_total", snapshots.stats.total),
+            ("last_snapshot_ms", snapshots.stats.last_good_at.0),
+            ("snapshot_running", u64::from(snapshots.running())),
+            ("snapshot_failures", snapshots.stats.failures),
+            ("snapshot_took_ms", snapshots.stats.last_took_ms),
+            ("snapshot_age_ms", if snapshots.stats.total > 0 { self.now.since(snapshots.stats.last_good_at) } else { 0 }),
+            ("snapshot_bytes", snapshots.kept.last().map_or(0, |newest| newest.bytes)),
+            ("snapshot_last_lsn", self.newest_snapshot().map_or(0, |newest| newest.end.0)),
+            ("snapshot_slice_max_us", gauges.snapshot_slice_max_us),
+            ("snapshots_kept", snapshots.kept.len() as u64),
             ("mem_data_bytes", self.store.bytes() as u64),
             ("mem_free_bytes", self.store.free_bytes() as u64),
             ("mem_connection_bytes", gauges.connection_bytes),
@@ -125,6 +154,17 @@ impl Engine {
         }
         if let Some(segment) = self.journal.log.active_segment() {
             reply::stat_text(out, "wal_current", segment)?;
+        }
+        let mut newest = self.snapshots.kept.iter().rev();
+        for name in ["snapshot_current", "snapshot_spare"] {
+            match newest.next() {
+                Some(snapshot) => reply::stat_text(out, name, snapshot.name)?,
+                None => reply::stat_text(out, name, NONE)?,
+            }
+        }
+        match self.snapshot_failure() {
+            Some(failure) => reply::stat_text(out, "snapshot_last_error", failure)?,
+            None => reply::stat_text(out, "snapshot_last_error", NONE)?,
         }
         reply::end(out)
     }

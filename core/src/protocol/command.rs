@@ -82,6 +82,8 @@ pub enum Command<'a> {
     },
     /// `STATS`
     Stats,
+    /// `SNAPSHOT`
+    Snapshot,
     /// `QUIT`
     Quit,
 }
@@ -100,7 +102,7 @@ impl<'a> Command<'a> {
             | Self::Persist { key }
             | Self::Ttl { key }
             | Self::Add { key, .. } => Some(key),
-            Self::Ping | Self::Mget { .. } | Self::Mset { .. } | Self::Scan { .. } | Self::Stats | Self::Quit => None,
+            Self::Ping | Self::Mget { .. } | Self::Mset { .. } | Self::Scan { .. } | Self::Stats | Self::Snapshot | Self::Quit => None,
         }
     }
 }

@@ -88,6 +88,15 @@ impl Index {
         Ok(index)
     }
 
+    /// Forgets all entries.
+    pub(super) fn clear(&mut self) {
+        self.tables.truncate(1);
+        self.directory.truncate(1);
+        self.directory.iter_mut().for_each(|table| *table = 0);
+        self.tables.iter_mut().for_each(|table| *table = Table { slots: HashTable::new(), depth: 0 });
+        (self.depth, self.len, self.bytes) = (0, 0, 0);
+    }
+
     pub(super) fn hash(&self, key: &[u8]) -> Hash {
         Hash(self.hasher.hash(key))
     }
@@ -267,6 +276,46 @@ impl Index {
         let depth = if planted("walk_skips_split_tables") { self.tables.first().map_or(0, |first| first.depth) } else { table.depth };
         let range = DEPTH_MAX - depth;
         ((cursor.min(CURSOR_END - 1) >> range) + 1) << range
+    }
+
+    /// As [`Index::walk`], in steps of about `bytes_max` of entries: a table with more is visited in several. `from` is a position, 0 at first; returns the next,
+    /// `None` at the end. Entries of the same position are visited together, and so each at most once, if it stays.
+    ///
+    /// # Errors
+    /// No memory to put a table's entries in order.
+    pub(super) fn walk_bounded(
+        &self,
+        slabs: &Slabs,
+        from: u64,
+        bytes_max: usize,
+        mut visit: impl FnMut(Slot),
+    ) -> Result<Option<u64>, OutOfMemory> {
+        let place = usize::try_from(from.checked_shr(u64::BITS - self.depth).unwrap_or(0)).map_err(|_| OutOfMemory)?;
+        let Some(table) = self.directory.get(place).and_then(|&table| self.tables.get(table as usize)) else { return Ok(None) };
+        let depth = if planted("snapshot_skips_split_tables") { self.tables.first().map_or(0, |first| first.depth) } else { table.depth };
+        let range = u64::BITS - depth;
+        let begin = from.checked_shr(range).unwrap_or(0).checked_shl(range).unwrap_or(0);
+        let next = 1_u64.checked_shl(range).and_then(|range| begin.checked_add(range));
+        let bytes: usize = table.slots.iter().map(|&slot| slabs.bytes_of(slot)).sum();
+        if from == begin && bytes <= bytes_max {
+            table.slots.iter().copied().for_each(&mut visit);
+            return Ok(next);
+        }
+        let mut entries = Vec::new();
+        entries.try_reserve_exact(table.slots.len()).map_err(|_| OutOfMemory)?;
+        let positions = table.slots.iter().map(|&slot| (position(self.hash(slabs.get(slot).record().key)), slot));
+        entries.extend(positions.filter(|(position, _)| *position >= from));
+        entries.sort_unstable_by_key(|(position, _)| *position);
+        let (mut used, mut last) = (0, None);
+        for (position, slot) in entries {
+            if used >= bytes_max && last != Some(position) {
+                return Ok(Some(position));
+            }
+            used += slabs.bytes_of(slot);
+            last = Some(position);
+            visit(slot);
+        }
+        Ok(next)
     }
 }
 

@@ -419,6 +419,44 @@ impl Store {
         (next < CURSOR_END).then_some(next)
     }
 
+    /// As [`Store::walk`], for a snapshot: the bytes of each entry's record. A call visits about `bytes_max` of them, or one entry, however large it is.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn copy_from(&self, position: u64, bytes_max: usize, mut visit: impl FnMut(&[u8])) -> Result<Option<u64>, OutOfMemory> {
+        self.index.walk_bounded(&self.slabs, position, bytes_max, |slot| visit(self.slabs.get(slot).bytes()))
+    }
+
+    /// Puts a snapshot's entries.
+    ///
+    /// # Errors
+    /// No memory; some of them may be there.
+    pub fn load<'a>(&mut self, mut records: impl Iterator<Item = Record<'a>>) -> Result<(), OutOfMemory> {
+        /// So many keys' tables are asked from memory together.
+        const TOGETHER: usize = 16;
+        loop {
+            let batch: heapless::Vec<(Hash, Record<'a>), TOGETHER> =
+                records.by_ref().take(TOGETHER).map(|record| (self.hash(record.key), record)).collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.touch::<TOGETHER>(batch.iter().map(|(hash, _)| *hash));
+            for (hash, record) in &batch {
+                self.put(self.find(*hash, record.key), record)?;
+            }
+        }
+    }
+
+    /// Forgets everything. The keyed hash stays.
+    pub fn clear(&mut self) {
+        self.index.clear();
+        self.slabs = Slabs::new();
+        self.deadlines = Deadlines::new();
+        self.renewal = None;
+        self.retired = Deadlines::new();
+        (self.floor, self.with_expiry, self.expired_total) = (Version::NONE, 0, 0);
+    }
+
     /// Applies a record from the log.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ const SECTOR: u32 = SECTOR_BYTES as u32;
 const MAGIC: [u8; 8] = *b"OSPREYWL";
 
 /// Segments, epochs and records are counted from 1. No log comes near the other end, so that counting on never overflows.
-const COUNTERS: core::ops::Range<u64> = 1..1 << 63;
+pub(crate) const COUNTERS: core::ops::Range<u64> = 1..1 << 63;
 
 /// A random number that tells databases apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,20 +174,20 @@ impl SegmentHeader {
 }
 
 /// Takes little-endian fields from the front of bytes; zeros where they end, which no caller reaches.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl Fields<'_> {
-    pub(super) fn take<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) fn take<const N: usize>(&mut self) -> [u8; N] {
         let Some((field, rest)) = self.0.split_first_chunk::<N>() else { return [0; N] };
         self.0 = rest;
         *field
     }
 
-    pub(super) fn u32(&mut self) -> u32 {
+    pub(crate) fn u32(&mut self) -> u32 {
         u32::from_le_bytes(self.take())
     }
 
-    pub(super) fn u64(&mut self) -> u64 {
+    pub(crate) fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.take())
     }
 }

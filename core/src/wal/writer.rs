@@ -298,6 +298,23 @@ impl LogWriter {
         self.syncs
     }
 
+    /// Whether the log takes no operation any more.
+    #[must_use]
+    pub fn poisoned(&self) -> bool {
+        self.poisoned.is_some()
+    }
+
+    /// What has ended the log.
+    #[must_use]
+    pub fn poisoned_by(&self) -> Option<Poisoned> {
+        self.poisoned
+    }
+
+    /// Asks for a sync of what has been written, whatever the policy.
+    pub fn request_sync(&mut self) {
+        self.sync_wanted = true;
+    }
+
     /// Memory held for frames, bytes.
     #[must_use]
     pub fn buffer_bytes(&self) -> usize {
@@ -676,6 +693,8 @@ impl LogWriter {
                 self.check(result, segment, "sync the log segment")?;
                 self.synced(trim_to.is_some());
             }
+            // The engine's.
+            StorageOp::Snapshot(_) => {}
         }
         Ok(())
     }

@@ -185,6 +185,14 @@ impl Client {
         self.ask(|p| p.stats(), typed::stats)
     }
 
+    /// Asks for a snapshot, and returns when it is there; the client's timeout has to allow for that.
+    ///
+    /// # Errors
+    /// See [`Error`]; also where the snapshot could not be taken.
+    pub fn snapshot(&mut self) -> Result<(), Error> {
+        self.ask(|p| p.snapshot(), typed::changed).map(drop)
+    }
+
     /// Takes leave: the server answers and closes. Dropping the client closes the connection as well.
     ///
     /// # Errors

@@ -135,6 +135,11 @@ impl<'c, C> Pipeline<'c, C> {
         self.push(Shape::Stats, wire::stats)
     }
 
+    /// Queues `SNAPSHOT`; answered by [`Reply::Changed`](super::Reply::Changed) when the snapshot is there, which may take long.
+    pub fn snapshot(&mut self) -> &mut Self {
+        self.push(Shape::One(Expect::Changed), wire::snapshot)
+    }
+
     /// Queues `QUIT`; not public, as what comes after it would never be answered.
     pub(super) fn quit(&mut self) -> &mut Self {
         self.push(Shape::One(Expect::Bye), wire::quit)

@@ -110,6 +110,14 @@ options! {
     enable_snapshot: bool = true, kinds::flag();
     /// The longest that a snapshot may hold up requests at a time, ms.
     snapshot_pause_max_ms: u64 = 1, kinds::whole(1..=MINUTE_MS);
+    /// How fast a snapshot is written at most, bytes a second; `None`: as fast as it can be.
+    snapshot_bandwidth_max: Option<u64> = None, kinds::whole_or_zero("no limit", 64 * KIB..=TIB);
+    /// The log of so many hours is kept for restoring an earlier moment, with the snapshots that it needs; `None`: no more than a recovery needs.
+    wal_keep_hours: Option<u64> = None, kinds::whole_or_zero("none", 1..=24 * 366);
+    /// So much of the log is kept for restoring an earlier moment, bytes; `None`: no more than a recovery needs.
+    wal_keep_bytes: Option<u64> = None, kinds::whole_or_zero("none", 1..=1_024 * TIB);
+    /// It is warned of when log and snapshots take more than this, bytes; `None`: never.
+    data_dir_warn_bytes: Option<u64> = None, kinds::whole_or_zero("never", MIB..=1_024 * TIB);
 
     /// How often expired keys are looked for, ms.
     sweep_interval_ms: u64 = 200, kinds::whole(1..=HOUR_MS);

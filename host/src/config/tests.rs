@@ -88,6 +88,10 @@ fn every_option_can_be_set() {
         batch_fsync_bytes = 8
         enable_snapshot = false
         snapshot_pause_max_ms = 9
+        snapshot_bandwidth_max = 100_000
+        wal_keep_hours = 14
+        wal_keep_bytes = 15
+        data_dir_warn_bytes = 4_000_000
         busy_warn_ms = 0
         sweep_interval_ms = 10
         sweep_batch = 11
@@ -118,6 +122,10 @@ fn every_option_can_be_set() {
         batch_fsync_bytes: 8,
         enable_snapshot: false,
         snapshot_pause_max_ms: 9,
+        snapshot_bandwidth_max: Some(100_000),
+        wal_keep_hours: Some(14),
+        wal_keep_bytes: Some(15),
+        data_dir_warn_bytes: Some(4_000_000),
         sweep_interval_ms: 10,
         sweep_batch: 11,
         metrics_enable: false,

@@ -14,6 +14,7 @@ pub(super) type Stats = Vec<(&'static str, u64)>;
 #[derive(Debug)]
 pub(super) struct Control {
     stop: AtomicBool,
+    snapshot: AtomicBool,
     resident_bytes: AtomicU64,
     stats_wanted: AtomicBool,
     stats: Sender<Stats>,
@@ -27,6 +28,7 @@ impl Control {
         let (stats, received) = bounded(1);
         Self {
             stop: AtomicBool::new(false),
+            snapshot: AtomicBool::new(false),
             resident_bytes: AtomicU64::new(0),
             stats_wanted: AtomicBool::new(false),
             stats,
@@ -42,6 +44,17 @@ impl Control {
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.wake();
+    }
+
+    /// Asks for a snapshot.
+    pub(super) fn request_snapshot(&self) {
+        self.snapshot.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether somebody has asked for a snapshot since the last call.
+    pub(super) fn take_snapshot_request(&self) -> bool {
+        self.snapshot.load(Ordering::Relaxed) && self.snapshot.swap(false, Ordering::Acquire)
     }
 
     /// If it can't, the next event does.

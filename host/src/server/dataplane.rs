@@ -21,6 +21,7 @@ use super::beside::Beside;
 use super::connection::{Connection, Received, Spare};
 use super::control::Control;
 use super::readiness::{Interest, Watched};
+use super::snapshots::Snapshots;
 use crate::clock::SystemClock;
 use crate::storage::FileStorage;
 
@@ -84,6 +85,7 @@ pub(super) struct DataPlane {
     accept_again_at: Option<Instant>,
     housekeeping_at: Instant,
     tick_at: Option<Millis>,
+    pub(super) snapshots: Snapshots,
 }
 
 impl DataPlane {
@@ -122,6 +124,7 @@ impl DataPlane {
             accept_again_at: None,
             housekeeping_at: started,
             tick_at: Some(Millis(0)),
+            snapshots: Snapshots::new(1, 0),
         })
     }
 
@@ -179,6 +182,12 @@ impl DataPlane {
         if self.tick_at.is_none_or(|due| due <= now) || self.engine_has_work() {
             self.tick_at = self.engine.tick(now);
         }
+        if self.control.take_snapshot_request() {
+            self.engine.request_snapshot();
+        }
+        self.engine.gauges.sync_last_us = micros(self.storage.sync_last);
+        self.engine.gauges.sync_max_us = micros(self.storage.sync_max);
+        self.snapshots.turn(&mut self.engine, now, events.is_empty() && waiting == 0);
         // What ends may set a deadline, or be due for a sync at once.
         while self.drive_storage()? {
             self.tick_at = self.engine.tick(now);
@@ -210,7 +219,8 @@ impl DataPlane {
         let engine = self.tick_at.map(|due| Duration::from_millis(due.since(self.clock.now())));
         let housekeeping = (!self.connections.is_empty()).then(|| self.housekeeping_at.saturating_duration_since(now));
         let accept = self.accept_again_at.map(|at| at.saturating_duration_since(now));
-        engine.into_iter().chain(housekeeping).chain(accept).min()
+        let snapshot = self.snapshots.wait(&self.engine);
+        engine.into_iter().chain(housekeeping).chain(accept).chain(snapshot).min()
     }
 
     fn accept(&mut self) {
@@ -466,7 +476,7 @@ impl DataPlane {
                 "it does not read its replies"
             } else if connection.partial_since_ms.is_some_and(|since| over(since, request_ms)) {
                 "its request stays incomplete"
-            } else if connection.unsent() == 0 && over(connection.active_at_ms, idle_ms) {
+            } else if connection.unsent() == 0 && connection.next != Next::Storage && over(connection.active_at_ms, idle_ms) {
                 "it is idle"
             } else {
                 continue;
@@ -484,6 +494,8 @@ impl DataPlane {
     /// The orderly end: no new connections, what was received is answered, the log is sealed.
     fn stop(&mut self, events: &mut Events) -> Result<(), Failure> {
         self.listener = None;
+        // Who waits for one is told, instead of being waited for.
+        self.engine.stop_snapshots();
         let now = self.clock.now();
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for &key in &keys {
@@ -562,6 +574,10 @@ impl From<Poisoned> for Failure {
     fn from(poisoned: Poisoned) -> Self {
         Self::Storage(poisoned)
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -12,6 +12,7 @@ mod metrics;
 mod readiness;
 mod settings;
 mod signals;
+mod snapshots;
 
 use std::fmt;
 use std::io;
@@ -23,8 +24,8 @@ use std::time::{Duration, Instant};
 
 use crc32c::crc32c_append;
 use osprey_core::clock::Clock as _;
-use osprey_core::engine::{Engine, Entropy, Limits, Options};
-use osprey_core::recovery::{RecoveryError, Report};
+use osprey_core::engine::{Engine, Entropy, Limits, Options, SnapshotOptions};
+use osprey_core::recovery::{Progress, RecoveryError, Report};
 use osprey_core::wal::segment::DatabaseId;
 use osprey_core::wal::writer::{Poisoned, SyncPolicy};
 use polling::Poller;
@@ -37,6 +38,7 @@ use beside::Beside;
 use control::Control;
 pub use dataplane::Timeouts;
 use dataplane::{DataPlane, Failure};
+use snapshots::Snapshots;
 
 /// How the server is to run.
 #[derive(Clone, Debug)]
@@ -61,6 +63,12 @@ pub struct Settings {
     pub sweep_interval_ms: u64,
     /// How many deadlines a sweep looks at without a break.
     pub sweep_batch: usize,
+    /// How snapshots are taken.
+    pub snapshots: SnapshotOptions,
+    /// The longest that a snapshot may hold up requests at a time.
+    pub snapshot_pause_max_ms: u64,
+    /// It is warned of when log and snapshots take more than this, bytes; 0: never.
+    pub directory_bytes_warn: u64,
 }
 
 /// Why the server can't start, or has ended.
@@ -151,19 +159,21 @@ impl Server {
             segment_bytes: settings.segment_bytes,
             sweep_interval_ms: settings.sweep_interval_ms,
             sweep_batch: settings.sweep_batch,
+            snapshots: Some(settings.snapshots),
             checksum: crc32c_append,
             ..Options::new(entropy().map_err(ServerError::Entropy)?)
         };
         let now = SystemClock::default().now();
-        let (engine, report) =
-            Engine::recover(options, &mut storage, now).map_err(|error| ServerError::Recovery(settings.data_dir.clone(), error))?;
+        let (engine, report) = Engine::recover_with(options, &mut storage, now, &mut Told::default().tell())
+            .map_err(|error| ServerError::Recovery(settings.data_dir.clone(), error))?;
         warn_of(&engine, &report, now.0);
         let listener = bind(&settings.listen)?;
         let address = listener.local_addr().map_err(ServerError::System)?;
         let metrics = settings.metrics.as_deref().map(metrics::listen).transpose()?;
         let control = Arc::new(Control::new(Arc::clone(&poller)));
-        let plane = DataPlane::new(engine, storage, listener, poller, Arc::clone(&control), settings.clients_max, settings.timeouts)
+        let mut plane = DataPlane::new(engine, storage, listener, poller, Arc::clone(&control), settings.clients_max, settings.timeouts)
             .map_err(ServerError::System)?;
+        plane.snapshots = Snapshots::new(settings.snapshot_pause_max_ms, settings.directory_bytes_warn);
         Ok(Self { plane, control, address, metrics, settings, report, recovery_took: begin.elapsed() })
     }
 
@@ -218,11 +228,12 @@ impl Server {
             SyncPolicy::Always => "always (on disk before a reply)".to_owned(),
         };
         format!(
-            "Osprey {} is ready on {}: {} keys recovered from {} ({} records in {:.1} s), sync policy {policy}",
+            "Osprey {} is ready on {}: {} keys recovered from {} ({}{} records in {:.1} s), sync policy {policy}",
             env!("CARGO_PKG_VERSION"),
             self.address,
             self.plane.engine.store().len(),
             self.settings.data_dir.display(),
+            self.report.snapshot.map_or_else(String::new, |(name, _)| format!("{name} and ")),
             self.report.records,
             self.recovery_took.as_secs_f64(),
         )
@@ -253,7 +264,39 @@ fn entropy() -> Result<Entropy, getrandom::Error> {
     })
 }
 
+/// A long recovery says now and then how far it is.
+#[derive(Default)]
+struct Told(Option<(Instant, Instant)>);
+
+impl Told {
+    const EVERY: Duration = Duration::from_secs(2);
+
+    fn tell(mut self) -> impl FnMut(Progress) {
+        move |Progress { bytes, bytes_total, keys }| {
+            let now = Instant::now();
+            let (begin, next) = self.0.get_or_insert((now, now + Self::EVERY));
+            if now < *next {
+                return;
+            }
+            *next = now + Self::EVERY;
+            let took = now.duration_since(*begin).as_secs_f64();
+            let (done, all) = (bytes as f64, bytes_total.max(bytes) as f64);
+            log::info!(
+                "recovering: {keys} keys, {:.0} of {:.0} MB ({:.0} MB/s), {:.0} s left",
+                done / 1e6,
+                all / 1e6,
+                done / 1e6 / took,
+                (all - done) * took / done
+            );
+        }
+    }
+}
+
 fn warn_of(engine: &Engine, report: &Report, now_ms: u64) {
+    if let Some((name, error)) = report.unusable {
+        let instead = report.snapshot.map_or_else(|| "the whole log".to_owned(), |(older, _)| format!("{older} and the log behind it"));
+        log::error!("the snapshot {name} is of no use: {error}. Recovered from {instead} instead; the next snapshot will replace it");
+    }
     if let Some(torn) = report.torn {
         log::warn!(
             "the last run ended in a crash: {} bytes behind byte {} of {} were cut, which were never promised to be on disk{}",

@@ -2,7 +2,7 @@
 
 use super::{Settings, Timeouts};
 use crate::config::{self, Config};
-use osprey_core::engine::Limits;
+use osprey_core::engine::{Limits, Retention, SnapshotOptions};
 use osprey_core::protocol::request;
 use osprey_core::wal::writer::SyncPolicy;
 use std::io;
@@ -48,6 +48,17 @@ impl Settings {
             segment_bytes: config.wal_segment_bytes,
             sweep_interval_ms: config.sweep_interval_ms,
             sweep_batch: config.sweep_batch,
+            snapshots: SnapshotOptions {
+                automatic: config.enable_snapshot,
+                log_bytes_max: config.wal_max_bytes,
+                bandwidth_max: config.snapshot_bandwidth_max.unwrap_or(0),
+                retention: Retention {
+                    keep_ms: config.wal_keep_hours.unwrap_or(0) * 3_600_000,
+                    keep_bytes: config.wal_keep_bytes.unwrap_or(0),
+                },
+            },
+            snapshot_pause_max_ms: config.snapshot_pause_max_ms,
+            directory_bytes_warn: config.data_dir_warn_bytes.unwrap_or(0),
             data_dir: config.data_dir,
         })
     }

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks for an orderly end, the second ends at once.
+//! SIGINT and SIGTERM: the first asks for an orderly end, the second ends at once. SIGUSR1 asks for a snapshot.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,7 +13,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 /// Takes the signals over from now on. Without, they end the process as they do by default.
 pub(super) fn register() -> Option<Signals> {
-    let signals = Signals::new([Signal::Int, Signal::Term]);
+    let signals = Signals::new([Signal::Int, Signal::Term, Signal::Usr1]);
     signals.inspect_err(|error| log::warn!("signals cannot be watched, Ctrl-C will end the server at once: {error}")).ok()
 }
 
@@ -21,6 +21,11 @@ pub(super) async fn watch(mut signals: Signals, control: Arc<Control>) {
     while let Some(signal) = signals.next().await {
         let Ok(signal) = signal else { continue };
         if control.stopping() {
+            continue;
+        }
+        if signal == Signal::Usr1 {
+            log::info!("SIGUSR1: taking a snapshot");
+            control.request_snapshot();
             continue;
         }
         log::info!("{}: stopping; once more ends at once", if signal == Signal::Int { "SIGINT" } else { "SIGTERM" });

@@ -139,6 +139,6 @@ fn assert_within(limits: &Limits, command: &Command<'_>) {
                 assert_key(prefix);
             }
         }
-        Command::Ping | Command::Stats | Command::Quit => {}
+        Command::Ping | Command::Stats | Command::Snapshot | Command::Quit => {}
     }
 }

@@ -41,6 +41,7 @@ pub enum Submitted {
     Start { segment: u64 },
     Append { segment: u64, offset: u64, bytes: usize, sync: bool },
     Sync { segment: u64, trim_to: Option<u64> },
+    Snapshot,
 }
 
 impl From<&StorageOp> for Submitted {
@@ -51,6 +52,7 @@ impl From<&StorageOp> for Submitted {
             StorageOp::Append { segment, offset, data, sync } => {
                 Self::Append { segment: segment.0, offset: *offset, bytes: data.len(), sync: *sync }
             }
+            StorageOp::Snapshot(_) => Self::Snapshot,
             StorageOp::Sync { segment, trim_to } => Self::Sync { segment: segment.0, trim_to: *trim_to },
         }
     }

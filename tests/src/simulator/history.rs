@@ -112,7 +112,7 @@ impl History {
                 self.claims.push(Claim { segment: segment.0, from: 0, to: 96, lsn, frames, state: State::HandedOut, epoch: Some(epoch) });
             }
             StorageOp::Sync { .. } => self.syncing = Some(self.written),
-            StorageOp::Reserve { .. } => {}
+            StorageOp::Reserve { .. } | StorageOp::Snapshot(_) => {}
         }
     }
 
@@ -141,7 +141,7 @@ impl History {
                 self.known_time = self.known_time.max(self.starting_time);
                 self.reached(segment.0, State::Durable);
             }
-            StorageOp::Reserve { .. } => {}
+            StorageOp::Reserve { .. } | StorageOp::Snapshot(_) => {}
         }
     }
 

@@ -68,7 +68,7 @@ impl World {
                 });
                 self.appended_to = offset + data.len() as u64;
             }
-            StorageOp::Sync { .. } => {}
+            StorageOp::Sync { .. } | StorageOp::Snapshot(_) => {}
         }
         let submitted = Submitted::from(&op);
         let bytes = if let StorageOp::Append { offset, .. } = &op { *offset } else { 0 };

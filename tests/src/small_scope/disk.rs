@@ -109,7 +109,7 @@ impl Job {
     /// So many steps it has: between any two of them the machine may go down.
     fn steps(&self) -> usize {
         match self.op {
-            StorageOp::Reserve { .. } | StorageOp::Append { sync: false, .. } => 1,
+            StorageOp::Reserve { .. } | StorageOp::Append { sync: false, .. } | StorageOp::Snapshot(_) => 1,
             StorageOp::Append { sync: true, .. } | StorageOp::Sync { .. } => 2,
             // Write the header, sync, rename, sync the directory.
             StorageOp::Start { .. } => 4,
@@ -165,6 +165,7 @@ impl Disk {
         assert!(self.under_way.iter().all(|job| std::mem::discriminant(&job.op) != kind), "two operations of a kind at once: {op:?}");
         let file = match &op {
             StorageOp::Reserve { .. } => self.files.len(),
+            StorageOp::Snapshot(_) => panic!("no snapshots are wanted"),
             StorageOp::Start { .. } => self.reserved.take().unwrap(),
             StorageOp::Append { segment, .. } | StorageOp::Sync { segment, .. } => self.names[&segment.0],
         };
@@ -231,6 +232,7 @@ impl Disk {
                 self.files[file].begin_sync();
             }
             StorageOp::Append { .. } | StorageOp::Sync { .. } => self.files[file].end_sync(),
+            StorageOp::Snapshot(_) => {}
         }
     }
 
@@ -241,7 +243,7 @@ impl Disk {
 
     fn fail(&mut self, job: &Job, extent: Extent) {
         match (&job.op, extent) {
-            (_, Extent::Nothing) | (StorageOp::Reserve { .. }, _) => {}
+            (_, Extent::Nothing) | (StorageOp::Reserve { .. } | StorageOp::Snapshot(_), _) => {}
             (StorageOp::Append { offset, data, .. }, Extent::Half) => self.write(job.file, place(*offset), &data[..data.len() / 2]),
             (StorageOp::Start { .. }, Extent::Half) => (0..2).for_each(|step| self.perform(&job.op, job.file, step)),
             (StorageOp::Sync { .. }, Extent::Half) => self.perform(&job.op, job.file, 0),

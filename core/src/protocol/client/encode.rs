@@ -160,6 +160,11 @@ pub fn stats(out: &mut Vec<u8>) -> Encoded {
     request(out, |line| line.bytes(b"STATS")?.end())
 }
 
+/// Appends `SNAPSHOT`; expect [`Changed`](super::Expect::Changed).
+pub fn snapshot(out: &mut Vec<u8>) -> Encoded {
+    request(out, |line| line.bytes(b"SNAPSHOT")?.end())
+}
+
 /// Appends `QUIT`; expect [`Bye`](super::Expect::Bye).
 pub fn quit(out: &mut Vec<u8>) -> Encoded {
     request(out, |line| line.bytes(b"QUIT")?.end())

@@ -19,5 +19,5 @@
 mod encode;
 mod parse;
 
-pub use encode::{EncodeError, decr, del, exists, expire, get, incr, mget, mset, persist, ping, quit, scan, set, stats, ttl};
+pub use encode::{EncodeError, decr, del, exists, expire, get, incr, mget, mset, persist, ping, quit, scan, set, snapshot, stats, ttl};
 pub use parse::{Expect, Found, Malformed, Reply, ReplyLimits, Step, parse_reply};

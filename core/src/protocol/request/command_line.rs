@@ -66,6 +66,7 @@ pub(super) fn parse_line<'a>(limits: &Limits, line: &'a [u8]) -> Option<Result<L
             b"SCAN   " => scan(limits, words),
             b"PING   " => end(words, "PING").map(|()| Command::Ping),
             b"STATS  " => end(words, "STATS").map(|()| Command::Stats),
+            _ if name.eq_ignore_ascii_case(b"SNAPSHOT") => end(words, "SNAPSHOT").map(|()| Command::Snapshot),
             b"QUIT   " => end(words, "QUIT").map(|()| Command::Quit),
             // A web page that makes a browser post to this port must not get commands executed from its body.
             b"POST   " | b"HOST:  " => return Some(Err(Refused { error: RequestError::Http, follows: Follows::Unknown })),

@@ -20,6 +20,7 @@ pub(crate) const COMMANDS: &[(&str, &str, &str)] = &[
     ("mset", "KEY VALUE [KEY VALUE]...", "store several values, all or none"),
     ("scan", "[PREFIX]", "all keys, or those that begin with PREFIX, one a line"),
     ("stats", "", "the server's figures"),
+    ("snapshot", "", "take a snapshot, and wait for it"),
 ];
 
 /// The commands, a line each and one for what it does.
@@ -57,6 +58,7 @@ pub(crate) enum Command {
     Mset { pairs: Vec<(Vec<u8>, Vec<u8>)> },
     Scan { prefix: Vec<u8> },
     Stats,
+    Snapshot,
 }
 
 /// Why words are no command.
@@ -129,6 +131,7 @@ impl Command {
             ("scan", []) => Self::Scan { prefix: Vec::new() },
             ("scan", [prefix]) => Self::Scan { prefix: prefix.clone() },
             ("stats", []) => Self::Stats,
+            ("snapshot", []) => Self::Snapshot,
             _ => return Err(wrong()),
         };
         Ok(command)
@@ -246,6 +249,7 @@ mod tests {
             "mset k v l w",
             "scan",
             "stats",
+            "snapshot",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }

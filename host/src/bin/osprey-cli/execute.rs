@@ -115,6 +115,11 @@ pub(crate) fn execute(client: &mut Client, command: &Command, output: &mut Outpu
             scan(client, prefix, output)?;
             true
         }
+        Command::Snapshot => {
+            client.snapshot()?;
+            output.line("OK")?;
+            true
+        }
         Command::Stats => {
             for (name, value) in client.stats()? {
                 output.bytes_line(format!("{name}={value}").as_bytes())?;

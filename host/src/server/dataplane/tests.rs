@@ -33,6 +33,9 @@ impl Rig {
             segment_bytes: 1 << 20,
             sweep_interval_ms: 200,
             sweep_batch: 1000,
+            snapshots: osprey_core::engine::SnapshotOptions::default(),
+            snapshot_pause_max_ms: 1,
+            directory_bytes_warn: 0,
         };
         let Server { mut plane, address, .. } = Server::open(settings).unwrap();
         plane.warm_up().unwrap();

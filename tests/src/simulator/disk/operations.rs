@@ -118,6 +118,10 @@ impl Disk {
                 demand(self.reserved.is_none(), "a second reservation");
                 None
             }
+            StorageOp::Snapshot(_) => {
+                demand(false, "a snapshot, of which none are wanted");
+                None
+            }
             StorageOp::Start { segment, header } => {
                 let file = self.reserved.take_if(|(number, _)| *number == segment.0).map(|(_, file)| file);
                 demand(file.is_some(), "a start of a segment that wasn't reserved");
@@ -151,6 +155,7 @@ impl Disk {
             StorageOp::Append { .. } | StorageOp::Start { .. } => self.prompt.append,
             StorageOp::Sync { .. } => self.prompt.sync,
             StorageOp::Reserve { .. } => self.prompt.reserve,
+            StorageOp::Snapshot(_) => true,
         }
     }
 
@@ -215,7 +220,7 @@ impl Disk {
                 }
                 self.finish_sync(file)
             }
-            (_, None) => Err(EIO),
+            (StorageOp::Snapshot(_), _) | (_, None) => Err(EIO),
         }
     }
 

@@ -1,0 +1,514 @@
+//! When a snapshot is taken, how it comes to be, and what may be removed when it is there.
+//!
+//! ```text
+//!  S0 noted          S1 noted       log durable through S1
+//!     ▼                 ▼                 ▼
+//!  Create ─▶ walk, Append … ─▶ (sync of the log) ─▶ footer ─▶ Publish ─▶ Read … verified ─▶ Remove, RemoveSegment
+//! ```
+//! The walk goes on between requests, in [slices](super::Engine::snapshot_slice). One operation is under way at a time, and beside it one chunk is being filled: that is all
+//! the memory that it takes. Whatever fails before the end, what was there before stays, and is what a recovery begins with.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::retention::{self, Removals, Retention};
+use crate::checksum::Checksum;
+use crate::museum::planted;
+use crate::record::OutOfMemory;
+use crate::recovery::{Recovered, SegmentInfo, SnapshotInfo};
+use crate::snapshot::reader::CHUNK_BYTES;
+use crate::snapshot::writer::SnapshotWriter;
+use crate::snapshot::{Decoder, Header, SnapshotError, reader::Decoded};
+use crate::storage::{SegmentNumber, SnapshotName, SnapshotOp, StorageError, StorageOp};
+use crate::store::Store;
+use crate::units::{Lsn, Millis, Version};
+use crate::wal::segment::{DatabaseId, SegmentHeader};
+use crate::wal::writer::LogWriter;
+
+/// A step of the walk copies about so much, bytes, beside one entry's.
+const STEP_BYTES: usize = 16 << 10;
+
+/// After a failure the next snapshot is tried after this time, and after twice as long each time that it fails again.
+const RETRY_MS: u64 = 60_000;
+
+/// The longest pause between two tries.
+const RETRY_MS_MAX: u64 = 3_600_000;
+
+/// An entry takes about so much less in a snapshot than in memory, where it has an index; as a part of 256.
+const BYTES_PART: u64 = 230;
+
+/// How snapshots are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotOptions {
+    /// Whether one is taken when there is much log; else only when a client or the host asks for it.
+    pub automatic: bool,
+    /// So much log may come together before one is taken, bytes; more, where it is less than half of the data.
+    pub log_bytes_max: u64,
+    /// How fast one is written at most, bytes a second; 0: as fast as it can be.
+    pub bandwidth_max: u64,
+    /// What is kept of the log, and of older snapshots, beyond what a recovery may need.
+    pub retention: Retention,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        Self { automatic: true, log_bytes_max: 256 << 20, bandwidth_max: 0, retention: Retention::default() }
+    }
+}
+
+/// Why there is no snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotFailure {
+    /// This engine takes none: its storage cannot.
+    Unsupported,
+    /// Storage failed.
+    Storage(StorageError),
+    /// No memory.
+    OutOfMemory,
+    /// What was read back isn't what was written.
+    Unverified(SnapshotError),
+    /// The log needed the space.
+    LogFirst,
+    /// The server ends.
+    Stopping,
+}
+
+impl fmt::Display for SnapshotFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported => f.write_str("this server takes no snapshots"),
+            Self::Storage(error) => write!(f, "the snapshot was given up: {error}"),
+            Self::OutOfMemory => f.write_str("the snapshot was given up: no memory left"),
+            Self::Unverified(error) => write!(f, "the snapshot was given up, since reading it back showed that {error}"),
+            Self::LogFirst => f.write_str("the snapshot was given up: the log needed the space"),
+            Self::Stopping => f.write_str("the snapshot was given up: the server is stopping"),
+        }
+    }
+}
+
+/// A snapshot that a client waits for, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+#[derive(Debug)]
+enum Phase {
+    Idle,
+    /// The file is being begun.
+    Creating,
+    Walking {
+        position: u64,
+    },
+    /// All is copied, and must not be published before the log is durable up to S1.
+    Securing,
+    /// The footer is being written.
+    Ending,
+    Publishing,
+    Verifying {
+        offset: u64,
+        decoder: Decoder,
+    },
+    /// Nobody waits any more: what isn't needed is removed.
+    Clearing,
+    /// It has failed: what there is of it is removed.
+    Discarding,
+}
+
+/// The one that is being taken.
+#[derive(Debug)]
+struct Taking {
+    begun: Millis,
+    begin: Lsn,
+    end: Lsn,
+    floor: Version,
+    time: Millis,
+    /// How much log there had been when it was begun.
+    log_bytes: u64,
+    writer: SnapshotWriter,
+    /// Where the next chunk goes.
+    offset: u64,
+}
+
+impl Taking {
+    fn name(&self) -> SnapshotName {
+        SnapshotName { begin: self.begin, end: self.end }
+    }
+}
+
+/// Numbers for `STATS`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SnapshotStats {
+    pub(super) total: u64,
+    pub(super) failures: u64,
+    pub(super) last_took_ms: u64,
+    pub(super) last_good_at: Millis,
+    pub(super) last_failure: Option<SnapshotFailure>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    options: Option<SnapshotOptions>,
+    checksum: Checksum,
+    database: DatabaseId,
+    epoch: u64,
+    salt: u64,
+    phase: Phase,
+    taking: Option<Taking>,
+    spare: Vec<u8>,
+    under_way: bool,
+    removals: Removals,
+    requested: bool,
+    stopping: bool,
+    started: u64,
+    finished: u64,
+    last: Result<(), SnapshotFailure>,
+    retry_at: Millis,
+    failures_in_a_row: u32,
+    /// Log bytes of this run when the newest snapshot was begun, less those of runs before that came behind it.
+    log_bytes_base: u64,
+    recovered_bytes: u64,
+    pub(super) segments: Vec<SegmentInfo>,
+    pub(super) kept: Vec<SnapshotInfo>,
+    pub(super) stats: SnapshotStats,
+}
+
+impl Snapshots {
+    pub(super) fn new(options: Option<SnapshotOptions>, checksum: Checksum, database: DatabaseId, salt: u64, recovered: Recovered) -> Self {
+        Self {
+            options,
+            checksum,
+            database,
+            epoch: recovered.epoch.saturating_add(1),
+            salt,
+            phase: Phase::Idle,
+            taking: None,
+            spare: Vec::new(),
+            under_way: false,
+            removals: Removals::default(),
+            requested: false,
+            stopping: false,
+            started: 0,
+            finished: 0,
+            last: Ok(()),
+            retry_at: Millis(0),
+            failures_in_a_row: 0,
+            log_bytes_base: 0,
+            recovered_bytes: recovered.report.replayed_bytes,
+            segments: recovered.segments,
+            kept: recovered.snapshots,
+            stats: SnapshotStats::default(),
+        }
+    }
+
+    /// A snapshot is wanted that holds all that was logged until now, `last`. Joins the one that is being taken if its walk isn't over; else it is the next.
+    /// `None`: there is one already.
+    ///
+    /// # Errors
+    /// There will be none.
+    pub(super) fn request(&mut self, last: Lsn) -> Result<Option<Ticket>, SnapshotFailure> {
+        if self.options.is_none() {
+            return Err(SnapshotFailure::Unsupported);
+        }
+        if self.stopping {
+            return Err(SnapshotFailure::Stopping);
+        }
+        if matches!(self.phase, Phase::Creating | Phase::Walking { .. }) {
+            return Ok(Some(Ticket(self.started)));
+        }
+        // Another one would be the same. (This one may even have the name that the other would have.)
+        let newest = self.kept.iter().rfind(|snapshot| !snapshot.unusable);
+        if newest.is_some_and(|newest| newest.name.end == last) && !self.running() {
+            return Ok(None);
+        }
+        self.requested = true;
+        Ok(Some(Ticket(self.started + 1)))
+    }
+
+    /// How a snapshot that was waited for has ended, if it has.
+    pub(super) fn outcome(&self, Ticket(ticket): Ticket) -> Option<Result<(), SnapshotFailure>> {
+        (self.finished >= ticket).then_some(self.last)
+    }
+
+    /// Whether one is being taken.
+    pub(super) fn running(&self) -> bool {
+        self.taking.is_some()
+    }
+
+    /// How much log a recovery would replay on the newest snapshot, bytes.
+    pub(super) fn log_bytes(&self, log: &LogWriter) -> u64 {
+        self.recovered_bytes + log.appended_bytes() - self.log_bytes_base
+    }
+
+    /// Begins one if it is time; returns when to look again.
+    pub(super) fn tick(&mut self, now: Millis, log: &LogWriter, store: &Store) -> Option<Millis> {
+        let options = self.options?;
+        if let Some(taking) = self.taking.as_ref().filter(|_| matches!(self.phase, Phase::Walking { .. }) && !self.under_way) {
+            return Some(self.may_write_at(&options, taking)).filter(|&at| at > now);
+        }
+        let much = options.automatic && self.log_bytes(log) > options.log_bytes_max.max(store.bytes() as u64 / 2);
+        if !matches!(self.phase, Phase::Idle) || self.stopping || !much {
+            return None;
+        }
+        if self.retry_at <= now {
+            self.requested = true;
+            return None;
+        }
+        Some(self.retry_at)
+    }
+
+    fn may_write_at(&self, options: &SnapshotOptions, taking: &Taking) -> Millis {
+        let ms = taking.offset.saturating_mul(1000).checked_div(options.bandwidth_max).unwrap_or(0);
+        Millis(taking.begun.0.saturating_add(ms))
+    }
+
+    fn begin(&mut self, now: Millis, log: &LogWriter, store: &Store) -> Option<SnapshotOp> {
+        self.requested = false;
+        self.started += 1;
+        let begin = log.last_lsn();
+        let header = Header { database: self.database, epoch: self.epoch, salt: self.salt, begin };
+        let Ok(writer) = SnapshotWriter::new(&header, self.checksum) else {
+            self.fail(SnapshotFailure::OutOfMemory, now);
+            return None;
+        };
+        let (end, floor, time) = (begin, Version::NONE, now);
+        self.taking = Some(Taking { begun: now, begin, end, floor, time, log_bytes: log.appended_bytes(), writer, offset: 0 });
+        self.phase = Phase::Creating;
+        Some(SnapshotOp::Create { begin, bytes: (store.bytes() as u64 / 256).saturating_mul(BYTES_PART) })
+    }
+
+    /// Whether the walk can go on.
+    pub(super) fn wants_slice(&self) -> bool {
+        let room = self.taking.as_ref().is_some_and(|taking| taking.writer.pending() < CHUNK_BYTES);
+        room && matches!(self.phase, Phase::Walking { .. })
+    }
+
+    /// Copies entries, step by step as long as `within` says so, or until the chunk is full.
+    pub(super) fn slice(&mut self, now: Millis, log: &LogWriter, store: &Store, mut within: impl FnMut() -> bool) {
+        while self.wants_slice() && within() {
+            let (Phase::Walking { position }, Some(taking)) = (&mut self.phase, &mut self.taking) else { return };
+            let mut added = Ok(());
+            let next = store.copy_from(*position, STEP_BYTES, |record| added = added.and_then(|()| taking.writer.add(record)));
+            match (next, added) {
+                (Ok(Some(next)), Ok(())) => *position = next,
+                (Ok(None), Ok(())) => {
+                    (taking.end, taking.floor, taking.time) = (log.last_lsn(), store.floor(), now);
+                    self.phase = Phase::Securing;
+                }
+                (Err(OutOfMemory), _) | (_, Err(OutOfMemory)) => return self.fail(SnapshotFailure::OutOfMemory, now),
+            }
+        }
+    }
+
+    /// The next operation, if one can begin.
+    pub(super) fn poll(&mut self, now: Millis, log: &mut LogWriter, store: &Store) -> Option<StorageOp> {
+        let options = self.options?;
+        if self.under_way {
+            return None;
+        }
+        let op = match &mut self.phase {
+            Phase::Idle if self.requested && !self.stopping && !log.starting() => self.begin(now, log, store)?,
+            Phase::Walking { .. } => {
+                let taking = self.taking.as_ref().filter(|taking| taking.writer.pending() >= CHUNK_BYTES)?;
+                if self.may_write_at(&options, taking) > now {
+                    return None;
+                }
+                self.append()?
+            }
+            Phase::Securing => {
+                let taking = self.taking.as_mut()?;
+                if log.durable_lsn() < taking.end && !planted("published_before_durable") {
+                    log.request_sync();
+                    return None;
+                }
+                let (offset, end) = (taking.offset, taking.end);
+                let Ok(data) = taking.writer.finish(end, taking.floor, taking.time) else {
+                    self.fail(SnapshotFailure::OutOfMemory, now);
+                    return None;
+                };
+                taking.offset += data.len() as u64;
+                self.phase = Phase::Ending;
+                SnapshotOp::Append { offset, data }
+            }
+            Phase::Verifying { offset, .. } => {
+                let mut buffer = core::mem::take(&mut self.spare);
+                buffer.clear();
+                if buffer.try_reserve(CHUNK_BYTES).is_err() {
+                    self.fail(SnapshotFailure::OutOfMemory, now);
+                    return None;
+                }
+                buffer.resize(CHUNK_BYTES, 0);
+                SnapshotOp::Read { name: self.taking.as_ref()?.name(), offset: *offset, buffer }
+            }
+            Phase::Discarding => SnapshotOp::Discard,
+            Phase::Clearing => {
+                let Some(op) = self.removals.next() else {
+                    self.phase = Phase::Idle;
+                    // Who has asked for the next one needn't wait for anything else to happen.
+                    return self.poll(now, log, store);
+                };
+                op
+            }
+            Phase::Idle | Phase::Creating | Phase::Ending | Phase::Publishing => return None,
+        };
+        self.under_way = true;
+        Some(StorageOp::Snapshot(op))
+    }
+
+    fn append(&mut self) -> Option<SnapshotOp> {
+        let spare = core::mem::take(&mut self.spare);
+        let taking = self.taking.as_mut()?;
+        let offset = taking.offset;
+        let data = taking.writer.take(spare);
+        taking.offset += data.len() as u64;
+        Some(SnapshotOp::Append { offset, data })
+    }
+
+    /// Takes back an operation that has ended.
+    pub(super) fn done(&mut self, op: SnapshotOp, result: Result<(), StorageError>, now: Millis) {
+        self.under_way = false;
+        let failed = result.err().map(SnapshotFailure::Storage);
+        match (op, failed) {
+            // What can't be removed is tried again after the next snapshot.
+            (SnapshotOp::Remove { name }, failed) => {
+                if failed.is_none() {
+                    self.kept.retain(|snapshot| snapshot.name != name);
+                }
+            }
+            (SnapshotOp::RemoveSegment { segment }, failed) => {
+                if failed.is_none() {
+                    self.segments.retain(|info| info.number != segment);
+                }
+            }
+            // It failed meanwhile: there is a file to be removed first.
+            (SnapshotOp::Discard, _) => self.phase = Phase::Clearing,
+            _ if matches!(self.phase, Phase::Discarding) => {}
+            (_, Some(failure)) => self.fail(failure, now),
+            (SnapshotOp::Create { .. }, None) => self.phase = Phase::Walking { position: 0 },
+            (SnapshotOp::Append { data, .. }, None) => {
+                if matches!(self.phase, Phase::Ending) {
+                    self.phase = Phase::Publishing;
+                } else {
+                    self.spare = data;
+                }
+            }
+            (SnapshotOp::Publish { .. }, None) => {
+                self.phase = Phase::Verifying { offset: 0, decoder: Decoder::new(self.checksum) };
+                if planted("older_generation_removed_first") {
+                    self.plan_removals(now);
+                }
+            }
+            (SnapshotOp::Read { buffer, .. }, None) => self.verify(buffer, now),
+        }
+    }
+
+    /// The publication isn't polled for in [`Snapshots::poll`] together with the footer, as it has to wait for it.
+    pub(super) fn poll_publish(&mut self) -> Option<StorageOp> {
+        if self.under_way || !matches!(self.phase, Phase::Publishing) {
+            return None;
+        }
+        self.under_way = true;
+        Some(StorageOp::Snapshot(SnapshotOp::Publish { name: self.taking.as_ref()?.name() }))
+    }
+
+    fn verify(&mut self, buffer: Vec<u8>, now: Millis) {
+        let Phase::Verifying { offset, decoder } = &mut self.phase else { return };
+        *offset += buffer.len() as u64;
+        let mut check = || {
+            decoder.feed(&buffer)?;
+            while !matches!(decoder.next()?, Decoded::More) {}
+            Ok(if buffer.len() < CHUNK_BYTES { Some(decoder.end()?) } else { None })
+        };
+        let checked: Result<_, SnapshotError> = check();
+        let Some(taking) = &self.taking else { return };
+        match checked {
+            Ok(None) => {}
+            Ok(Some(footer)) if footer.end == taking.end => {
+                let (name, bytes) = (taking.name(), taking.offset);
+                if self.kept.try_reserve(1).is_err() {
+                    return self.fail(SnapshotFailure::OutOfMemory, now);
+                }
+                self.kept.push(SnapshotInfo { name, bytes, unusable: false });
+                self.stats.total += 1;
+                self.stats.last_took_ms = now.since(taking.begun);
+                self.stats.last_good_at = now;
+                self.stats.last_failure = None;
+                self.failures_in_a_row = 0;
+                (self.recovered_bytes, self.log_bytes_base) = (0, taking.log_bytes);
+                self.ended(Ok(()));
+                self.plan_removals(now);
+                self.phase = Phase::Clearing;
+            }
+            Ok(Some(_)) => self.fail(SnapshotFailure::Unverified(SnapshotError::Misnamed), now),
+            Err(error) => self.fail(SnapshotFailure::Unverified(error), now),
+        }
+        self.spare = buffer;
+    }
+
+    fn plan_removals(&mut self, now: Millis) {
+        let Some(options) = self.options else { return };
+        // Without memory for the list nothing is removed this time.
+        self.removals = retention::removals(&self.kept, &self.segments, &options.retention, now).unwrap_or_default();
+    }
+
+    /// Nobody has to wait for it any more.
+    fn ended(&mut self, result: Result<(), SnapshotFailure>) {
+        self.finished = self.started;
+        self.last = result;
+        self.taking = None;
+    }
+
+    fn fail(&mut self, failure: SnapshotFailure, now: Millis) {
+        // Under its name it must not stay: it isn't known to be whole.
+        if let (Phase::Publishing | Phase::Verifying { .. }, Some(taking)) = (&self.phase, &self.taking) {
+            self.removals.only(taking.name());
+        }
+        let pause = RETRY_MS.saturating_mul(1 << self.failures_in_a_row.min(16)).min(RETRY_MS_MAX);
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.retry_at = Millis(now.0.saturating_add(pause));
+        self.stats.failures += 1;
+        self.stats.last_failure = Some(failure);
+        self.phase = Phase::Discarding;
+        self.ended(Err(failure));
+    }
+
+    /// The log has no space: what a snapshot takes comes after it.
+    pub(super) fn yield_to_log(&mut self, now: Millis) {
+        if matches!(self.phase, Phase::Creating | Phase::Walking { .. } | Phase::Securing | Phase::Ending) {
+            self.fail(SnapshotFailure::LogFirst, now);
+        }
+    }
+
+    /// No more snapshots; one that is being taken is given up, and who waits for one is told.
+    pub(super) fn stop(&mut self, now: Millis) {
+        self.stopping = true;
+        if self.taking.is_some() {
+            self.fail(SnapshotFailure::Stopping, now);
+        }
+        if self.requested {
+            self.requested = false;
+            self.started += 1;
+            self.ended(Err(SnapshotFailure::Stopping));
+        }
+    }
+
+    /// Takes note of what the log's operations make of its segments.
+    pub(super) fn note_log(&mut self, op: &StorageOp) {
+        match op {
+            StorageOp::Start { segment, header } => {
+                let Ok(header) = SegmentHeader::decode(header, self.checksum) else { return };
+                self.segments.retain(|info| info.number != *segment);
+                // Without memory it is only not removed when its time has come.
+                if self.segments.try_reserve(1).is_ok() {
+                    let bytes = crate::wal::segment::HEADER_BYTES;
+                    self.segments.push(SegmentInfo { number: *segment, first_lsn: header.first_lsn, time: header.time, bytes });
+                }
+            }
+            StorageOp::Append { segment, offset, data, .. } => self.note_length(*segment, offset + data.len() as u64),
+            StorageOp::Reserve { .. } | StorageOp::Sync { .. } | StorageOp::Snapshot(_) => {}
+        }
+    }
+
+    fn note_length(&mut self, segment: SegmentNumber, bytes: u64) {
+        self.segments.iter_mut().rev().filter(|info| info.number == segment).for_each(|info| info.bytes = info.bytes.max(bytes));
+    }
+}
