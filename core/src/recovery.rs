@@ -364,10 +364,8 @@ impl<F: LogFiles> Log<'_, F> {
         if footer.end != name.end {
             return Err(SnapshotError::Misnamed);
         }
-        if !planted("snapshot_floor_lost") {
-            store.raise_floor(footer.floor);
-        }
-        self.time = if planted("snapshot_time_lost") { Millis(0) } else { footer.time };
+        store.raise_floor(footer.floor);
+        self.time = footer.time;
         self.base = Base { begin, epoch, database: Some(database) };
         Ok(())
     }
@@ -432,9 +430,6 @@ impl<F: LogFiles> Log<'_, F> {
 
     /// A snapshot is only published when the log is durable as far as its name says: that is a claim as good as a frame's, also of one that is damaged.
     fn claimed_by_snapshots(&self) -> Lsn {
-        if planted("snapshot_claims_nothing") {
-            return Lsn(0);
-        }
         self.snapshots.iter().map(|snapshot| snapshot.name.end).max().unwrap_or_default()
     }
 

@@ -5,7 +5,6 @@
 
 use alloc::vec::Vec;
 
-use crate::museum::planted;
 use crate::recovery::{SegmentInfo, SnapshotInfo};
 use crate::storage::{SegmentNumber, SnapshotName, SnapshotOp};
 use crate::units::{Lsn, Millis};
@@ -48,16 +47,12 @@ pub(super) fn removals(kept: &[SnapshotInfo], segments: &[SegmentInfo], retentio
     removals.snapshots.try_reserve(kept.len()).ok()?;
     removals.segments.try_reserve(segments.len()).ok()?;
     let usable = || kept.iter().filter(|snapshot| !snapshot.unusable).map(|snapshot| snapshot.name);
-    let generations = if planted("no_spare_generation") { 1 } else { 2 };
-    let spare = usable().rev().nth(generations - 1);
+    let spare = usable().rev().nth(1);
     // Where there is none, it is the log from its beginning, if that is still there.
     let mut needed = spare.map(|spare| Lsn(spare.begin.0 + 1)).or_else(|| {
         let whole = segments.first().is_some_and(|first| first.first_lsn == Lsn(1));
         usable().next().filter(|_| !whole).map(|only| Lsn(only.begin.0 + 1))
     })?;
-    if planted("segment_of_the_spare_removed") {
-        needed = usable().next_back().map_or(needed, |newest| Lsn(newest.begin.0 + 1));
-    }
     for snapshot in kept {
         let (name, newer) = (snapshot.name, usable().find(|other| *other > snapshot.name));
         // An older one is where the window's first moments are restored from, unless the next is, too.
@@ -134,7 +129,7 @@ mod tests {
         assert_eq!(removed(&[(25, 26), (35, 36)], &segments(), none), "wal-1.oswal wal-2.oswal ");
         assert_eq!(removed(&[(20, 26), (35, 36)], &segments(), none), "wal-1.oswal wal-2.oswal ", "record 21 is the first that is needed");
         assert_eq!(removed(&[(19, 26), (35, 36)], &segments(), none), "wal-1.oswal ", "record 20 is");
-        assert_eq!(removed(&[(5, 6), (25, 26), (35, 36)], &segments(), none), "snap-05-06.osnap wal-1.oswal wal-2.oswal ");
+        assert_eq!(removed(&[(5, 6), (25, 26), (35, 36)], &segments(), none), "snap-5-6.osnap wal-1.oswal wal-2.oswal ");
         let later = segments().split_off(1);
         assert_eq!(removed(&[(35, 36)], &later, none), "wal-2.oswal wal-3.oswal ", "without a beginning the log alone is no generation");
     }
@@ -143,10 +138,10 @@ mod tests {
     fn what_is_to_be_restorable_is_kept_with_its_base() {
         let hours = |keep_ms| Retention { keep_ms, keep_bytes: 0 };
         let snapshots = [(5, 6), (25, 26), (35, 36)];
-        assert_eq!(removed(&snapshots, &segments(), hours(10)), "snap-05-06.osnap wal-1.oswal wal-2.oswal ");
+        assert_eq!(removed(&snapshots, &segments(), hours(10)), "snap-5-6.osnap wal-1.oswal wal-2.oswal ");
         assert_eq!(removed(&snapshots, &segments(), hours(1500)), "", "from record 21 on, for which the oldest is needed");
         let bytes = |keep_bytes| Retention { keep_ms: 0, keep_bytes };
-        assert_eq!(removed(&snapshots, &segments(), bytes(1999)), "snap-05-06.osnap wal-1.oswal wal-2.oswal ");
+        assert_eq!(removed(&snapshots, &segments(), bytes(1999)), "snap-5-6.osnap wal-1.oswal wal-2.oswal ");
         assert_eq!(removed(&snapshots, &segments(), bytes(2000)), "");
     }
 }

@@ -13,7 +13,6 @@ use core::fmt;
 
 use super::retention::{self, Removals, Retention};
 use crate::checksum::Checksum;
-use crate::museum::planted;
 use crate::record::OutOfMemory;
 use crate::recovery::{Recovered, SegmentInfo, SnapshotInfo};
 use crate::snapshot::reader::CHUNK_BYTES;
@@ -316,7 +315,7 @@ impl Snapshots {
             }
             Phase::Securing => {
                 let taking = self.taking.as_mut()?;
-                if log.durable_lsn() < taking.end && !planted("published_before_durable") {
+                if log.durable_lsn() < taking.end {
                     log.request_sync();
                     return None;
                 }
@@ -393,9 +392,6 @@ impl Snapshots {
             }
             (SnapshotOp::Publish { .. }, None) => {
                 self.phase = Phase::Verifying { offset: 0, decoder: Decoder::new(self.checksum) };
-                if planted("older_generation_removed_first") {
-                    self.plan_removals(now);
-                }
             }
             (SnapshotOp::Read { buffer, .. }, None) => self.verify(buffer, now),
         }
