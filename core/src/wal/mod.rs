@@ -9,11 +9,13 @@
 //! A [frame] is one group commit: all that was logged while the frame before it was being written. Each names
 //! the checksum of the frame before, so the log is one chain; a [segment]'s header carries the chain over
 //! from the segment before. The [writer] turns records into storage operations and says what is
-//! written and what is durable; the [reader] walks a segment's frames and tells a torn tail from damage.
+//! written and what is durable; the [reader] walks a segment's frames and tells a torn tail from damage; [salvage] looks behind damage, for
+//! tools.
 //! Every byte is described in the project's `docs/FORMAT.md`.
 
 pub mod frame;
 pub mod reader;
+pub mod salvage;
 pub mod segment;
 pub mod writer;
 

@@ -10,7 +10,7 @@ use crate::storage::{LogFiles, SegmentNumber, StorageError};
 use crate::units::Lsn;
 
 /// How much is read at once, bytes.
-const CHUNK_BYTES: usize = 256 << 10;
+pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
 /// Why a segment can't be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +161,7 @@ impl SegmentReader {
     }
 
     /// `len` bytes at `offset`, read if they aren't there yet; `None` where the segment is shorter.
-    fn fetch(&mut self, files: &mut impl LogFiles, offset: u64, len: u64) -> Result<Option<&[u8]>, ReadError> {
+    pub(super) fn fetch(&mut self, files: &mut impl LogFiles, offset: u64, len: u64) -> Result<Option<&[u8]>, ReadError> {
         if offset.checked_add(len).is_none_or(|end| end > self.length) {
             return Ok(None);
         }
