@@ -3,6 +3,7 @@
 
 use crate::config::{self, Loaded, Loader, Mistakes};
 use crate::go_flags;
+use crate::tools::{self, Tool};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -16,8 +17,10 @@ pub const EXIT_USAGE: u8 = 2;
 ///
 /// Options come from a configuration file, over it environment variables (OSPREY_ and the option's name in upper case, such as
 /// OSPREY_MAX_CLIENTS), over them the flags below.
+///
+/// Without a command it serves. The commands work on the data directory of a server that is stopped: data_dir, unless they are given another.
 #[derive(Debug, Parser)]
-#[command(name = "osprey", version)]
+#[command(name = "osprey", version, subcommand_help_heading = "Commands", disable_help_subcommand = true)]
 struct Arguments {
     /// Read this configuration file [default: osprey.toml in the current directory, if there is one]
     #[arg(long, value_name = "FILE")]
@@ -34,6 +37,9 @@ struct Arguments {
     /// Keep the database in this directory; sets data_dir
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
+
+    #[command(subcommand)]
+    tool: Option<Tool>,
 }
 
 /// Why there is nothing to run.
@@ -45,6 +51,8 @@ pub enum Exit {
     Checked(Box<Loaded>),
     /// The configuration is wrong.
     Mistaken(Mistakes),
+    /// Not the server, but a tool, for this data directory if it was given none.
+    Tool(Box<Tool>, PathBuf),
 }
 
 impl Exit {
@@ -53,7 +61,7 @@ impl Exit {
     pub fn status(&self) -> u8 {
         match self {
             Self::Clap(answer) if !answer.use_stderr() => 0,
-            Self::Checked(_) => 0,
+            Self::Checked(_) | Self::Tool(..) => 0,
             Self::Clap(_) | Self::Mistaken(_) => EXIT_USAGE,
         }
     }
@@ -64,6 +72,7 @@ impl Exit {
             Self::Clap(answer) => answer.print(),
             Self::Checked(loaded) => write_checked(&mut io::stdout().lock(), &mut io::stderr().lock(), loaded),
             Self::Mistaken(mistakes) => write_mistakes(&mut io::stderr().lock(), mistakes),
+            Self::Tool(..) => Ok(()),
         };
     }
 }
@@ -83,11 +92,14 @@ fn write_mistakes(err: &mut impl Write, mistakes: &Mistakes) -> io::Result<()> {
 /// The configuration that this process was started with.
 ///
 /// # Errors
-/// There is nothing to run. What there was to say has been printed; the status is for `main` to return.
+/// There is no server to run. What there was to say or to do, with a tool, has been said and done; the status is for `main` to return.
 pub fn from_process() -> Result<Loaded, ExitCode> {
-    interpret(std::env::args_os(), std::env::vars_os(), Path::new(config::DEFAULT_FILE)).map_err(|exit| {
-        exit.print();
-        ExitCode::from(exit.status())
+    interpret(std::env::args_os(), std::env::vars_os(), Path::new(config::DEFAULT_FILE)).map_err(|exit| match exit {
+        Exit::Tool(tool, data_dir) => tools::run(*tool, &data_dir),
+        exit => {
+            exit.print();
+            ExitCode::from(exit.status())
+        }
     })
 }
 
@@ -116,6 +128,14 @@ pub fn interpret(
     if let Some(directory) = &arguments.data_dir {
         loader.flag("--data-dir", "data_dir", directory);
     }
+    // A tool that is told its directory needs no configuration, and works also if that is what is wrong.
+    if let Some(tool) = arguments.tool {
+        let data_dir = match (tool.directory(), loader.finish()) {
+            (Some(given), _) => given.to_owned(),
+            (None, loaded) => loaded.map_err(Exit::Mistaken)?.config.data_dir,
+        };
+        return Err(Exit::Tool(Box::new(tool), data_dir));
+    }
     let loaded = loader.finish().map_err(Exit::Mistaken)?;
     if arguments.check_config { Err(Exit::Checked(Box::new(loaded))) } else { Ok(loaded) }
 }
@@ -139,6 +159,7 @@ mod tests {
             Exit::Clap(answer) => answer.to_string(),
             Exit::Checked(loaded) => loaded.to_toml(),
             Exit::Mistaken(mistakes) => mistakes.to_string(),
+            Exit::Tool(_, directory) => directory.display().to_string(),
         };
         (exit.status(), text.lines().next().unwrap().to_owned())
     }
@@ -213,9 +234,19 @@ mod tests {
     #[test]
     fn wrong_usage_ends_with_status_2() {
         assert_eq!(refused("osprey --port 7070"), (2, "error: unexpected argument '--port' found".into()));
-        assert_eq!(refused("osprey start"), (2, "error: unexpected argument 'start' found".into()));
+        assert_eq!(refused("osprey start"), (2, "error: unrecognized subcommand 'start'".into()));
         assert_eq!(refused("osprey -config"), (2, "error: a value is required for '--config <FILE>' but none was supplied".into()));
         assert_eq!(refused("osprey --listen :1 --listen :2").0, 2);
+    }
+
+    #[test]
+    fn a_tool_works_on_the_data_directory_or_on_the_one_that_it_is_given() {
+        assert_eq!(refused("osprey check"), (0, "./data".into()));
+        assert_eq!(refused("osprey -data-dir configured check"), (0, "configured".into()));
+        assert_eq!(refused("osprey --data-dir configured check given"), (0, "given".into()));
+        assert_eq!(refused("osprey --listen nowhere check given"), (0, "given".into()));
+        assert_eq!(refused("osprey --listen nowhere check").0, 2);
+        assert_eq!(refused("osprey check --no-such-flag").0, 2);
     }
 
     #[test]

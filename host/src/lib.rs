@@ -7,7 +7,8 @@
 //!               └─▶ signals
 //! ```
 //!
-//! Beside the server stand [`client`], the library that the client programs are made of, and [`mod@bench`], the load generator.
+//! Beside the server stand [`client`], the library that the client programs are made of, [`mod@bench`], the load generator, and [`tools`], which work on
+//! the data directory of a server that is stopped.
 
 pub mod args;
 pub mod bench;
@@ -19,3 +20,4 @@ pub mod go_flags;
 pub mod logging;
 pub mod server;
 pub mod storage;
+pub mod tools;

@@ -445,7 +445,8 @@ fn start(name: &str, report: Sender<Ended>, wake: Wake) -> io::Result<Sender<Job
     Ok(jobs)
 }
 
-fn lock(directory: &Path) -> Result<File, OpenError> {
+/// Locks a data directory for as long as the file is open.
+pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join(LOCK_NAME);
     let failed = |error| OpenError::Directory(directory.to_owned(), error);
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
@@ -462,7 +463,8 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-fn number_of(name: &str) -> Option<SegmentNumber> {
+/// The segment that a file is, by its name.
+pub(crate) fn number_of(name: &str) -> Option<SegmentNumber> {
     let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     let number = SegmentNumber(digits.parse().ok()?);
     // Only the one way of writing it: no other file may pass for a segment.

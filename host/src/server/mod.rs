@@ -95,11 +95,12 @@ impl fmt::Display for ServerError {
             Self::Recovery(path, error) => {
                 write!(f, "cannot recover the data in {}: {error}", path.display())?;
                 match error {
-                    RecoveryError::Corrupt { .. } | RecoveryError::Header(..) | RecoveryError::Missing(_) => f.write_str(
-                        ". Nothing was changed. Restore the file from a backup; or, to give up everything from that place on, \
-                         copy the directory away, remove the named file and those with higher numbers, and start again",
+                    RecoveryError::Storage(..) | RecoveryError::OutOfMemory => f.write_str(". Nothing was changed"),
+                    _ => write!(
+                        f,
+                        ". Nothing was changed. Restore a backup; or see with `osprey check {path}` what is damaged, and keep the rest with `osprey repair {path}`",
+                        path = path.display()
                     ),
-                    _ => f.write_str(". Nothing was changed"),
                 }
             }
             Self::Listen(option, addresses, error) => {

@@ -1,0 +1,162 @@
+//! A data directory that no server uses, locked for as long as a tool works with it, and its segments as the core reads them. Reading changes nothing, also where
+//! recovery would.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::path::{Path, PathBuf};
+
+use crc32c::crc32c_append;
+use osprey_core::recovery::{self, Recovered, RecoveryError};
+use osprey_core::storage::{LogFiles, SegmentNumber, StorageError};
+use osprey_core::store::Store;
+
+use super::failure::Failure;
+use super::progress::Progress;
+use crate::storage::{OpenError, lock, number_of};
+
+/// A directory, locked.
+#[derive(Debug)]
+pub(super) struct DataDirectory {
+    pub(super) path: PathBuf,
+    _lock: Option<File>,
+}
+
+impl DataDirectory {
+    /// One that is there.
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        if !fs::metadata(path).map_err(Failure::file("open the data directory", path))?.is_dir() {
+            return Err(Failure::cannot(format!("{} is not a directory", path.display())));
+        }
+        let lock = match lock(path) {
+            Ok(lock) => Some(lock),
+            // A copy on a medium that can't be written has no server either.
+            Err(OpenError::Directory(_, error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => None,
+            Err(error) => return Err(Failure::cannot(error.to_string())),
+        };
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// One that is new or empty. `suffix` ends the names of files that an interrupted attempt may have left; they are removed.
+    pub(super) fn create(path: &Path, suffix: &str) -> Result<Self, Failure> {
+        let failed = Failure::file("make the directory", path);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(&failed)?;
+        for entry in fs::read_dir(path).map_err(&failed)? {
+            let name = entry.map_err(&failed)?.file_name();
+            let ours = name.to_str().is_some_and(|name| name == "LOCK" || name == "lost+found" || name.ends_with(suffix));
+            if !ours {
+                return Err(Failure::cannot(format!(
+                    "{} is not empty (it has {}): nothing was written; name a new directory",
+                    path.display(),
+                    Path::new(&name).display()
+                )));
+            }
+        }
+        let directory = Self::open(path)?;
+        for name in directory.names().map_err(&failed)? {
+            if name.ends_with(suffix) {
+                fs::remove_file(path.join(name)).map_err(&failed)?;
+            }
+        }
+        Ok(directory)
+    }
+
+    /// The names of its files, sorted; those that are no text are left out.
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Makes the names of its files durable.
+    pub(super) fn sync(&self) -> Result<(), Failure> {
+        sync_directory(&self.path)
+    }
+
+    /// Its segments.
+    pub(super) fn files(&self) -> Result<Files, Failure> {
+        let names = self.names().map_err(Failure::file("list", &self.path))?;
+        let named = names.iter().filter_map(|name| Some((number_of(name)?, self.path.join(name))));
+        Ok(Files::new(named.collect()))
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_directory(path: &Path) -> Result<(), Failure> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(Failure::file("sync the directory", path))
+}
+
+/// Segments as files, wherever they are. What recovery would change stays as it is.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) paths: BTreeMap<SegmentNumber, PathBuf>,
+    reading: Option<(SegmentNumber, File)>,
+    read: u64,
+    progress: Option<Progress>,
+}
+
+impl Files {
+    pub(super) fn new(paths: BTreeMap<SegmentNumber, PathBuf>) -> Self {
+        Self { paths, reading: None, read: 0, progress: None }
+    }
+
+    /// Shows progress from now on, over all segments read once.
+    pub(super) fn with_progress(mut self, doing: &'static str) -> Self {
+        let total = self.paths.values().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum();
+        self.progress = Some(Progress::new(doing, total));
+        self
+    }
+
+    /// What a server would load, and how far the log goes.
+    pub(super) fn load(&mut self) -> Result<(Store, Recovered), RecoveryError> {
+        let mut store = Store::new([0; 16]).map_err(|_| RecoveryError::OutOfMemory)?;
+        let recovered = recovery::recover(self, &mut store, crc32c_append)?;
+        Ok((store, recovered))
+    }
+}
+
+impl LogFiles for Files {
+    fn segments(&mut self) -> Result<Vec<(SegmentNumber, u64)>, StorageError> {
+        let lengths = self.paths.iter().map(|(number, path)| Ok((*number, fs::metadata(path)?.len())));
+        lengths.collect::<io::Result<_>>().map_err(|error| StorageError::Io(error.raw_os_error()))
+    }
+
+    fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        let failed = |error: io::Error| StorageError::Io(error.raw_os_error());
+        if self.reading.as_ref().is_none_or(|(number, _)| *number != segment) {
+            let path = self.paths.get(&segment).ok_or(StorageError::Io(None))?;
+            self.reading = Some((segment, File::open(path).map_err(failed)?));
+        }
+        let Some((_, file)) = &self.reading else { return Err(StorageError::Io(None)) };
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        self.read += filled as u64;
+        if let Some(progress) = &mut self.progress {
+            progress.set(self.read);
+        }
+        Ok(filled)
+    }
+
+    fn truncate(&mut self, _: SegmentNumber, _: u64) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn remove(&mut self, _: SegmentNumber) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn sync(&mut self, _: SegmentNumber) -> Result<(), StorageError> {
+        Ok(())
+    }
+}

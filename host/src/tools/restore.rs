@@ -1,0 +1,124 @@
+//! `osprey restore`: a backup as a new data directory, whole or up to a moment.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use crc32c::crc32c_append;
+use jiff::Timestamp;
+use osprey_core::storage::LogFiles as _;
+use osprey_core::units::{Lsn, Millis};
+use osprey_core::wal::reader::{SegmentReader, Tail};
+use osprey_core::wal::segment::{HEADER_BYTES, HEADER_USED_BYTES, SegmentHeader};
+
+use super::answer::{count, time};
+use super::backup::{SUFFIX, copy_all, publish};
+use super::directory::{DataDirectory, Files};
+use super::failure::{Failure, SOUND};
+
+/// What the command line says.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The backup, or the data directory of a stopped server
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+
+    /// A new or empty directory, for a server to be started on
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+
+    /// As of this time (as in 2026-01-31T12:00:00Z) or LSN: commands that were logged together later are left out
+    #[arg(long, value_name = "TIME|LSN")]
+    at: Option<Moment>,
+}
+
+/// How much of a log is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    Lsn(Lsn),
+    Time(Millis),
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(lsn) = text.parse() {
+            return Ok(Self::Lsn(Lsn(lsn)));
+        }
+        let time: Timestamp = text.parse().map_err(|error| format!("{error}; a time is written as in 2026-01-31T12:00:00Z"))?;
+        u64::try_from(time.as_millisecond()).map(|ms| Self::Time(Millis(ms))).map_err(|_| "a time before 1970".to_owned())
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let source = DataDirectory::open(&arguments.source)?;
+    let mut files = source.files()?;
+    // Everything is checked before anything is left out.
+    let (_, recovered) = files.load().map_err(|error| Failure::recovery(&arguments.source, &error))?;
+    if recovered.report.segments == 0 {
+        return Err(Failure::cannot(format!("there is no data in {}", arguments.source.display())));
+    }
+    let last = (recovered.position.last_lsn, recovered.position.time);
+    let (keep, (lsn, at)) = match arguments.at {
+        None => (all(&mut files)?, last),
+        Some(moment) => up_to(&mut files, moment)?,
+    };
+    let target = DataDirectory::create(&arguments.directory, SUFFIX)?;
+    copy_all(&keep, &target)?;
+    let keys = publish(&target)?;
+    writeln!(io::stdout(), "restored {} as of LSN {}, {}", count(keys, "key"), lsn.0, time(at)).map_err(|error| Failure::output(&error))?;
+    Ok(SOUND)
+}
+
+/// Files, and how much of each.
+type Lengths = Vec<(PathBuf, u64)>;
+
+fn all(files: &mut Files) -> Result<Lengths, Failure> {
+    let lengths = files.paths.values().map(|path| Ok((path.clone(), fs::metadata(path)?.len())));
+    lengths.collect::<io::Result<_>>().map_err(|error| Failure::cannot(format!("the backup cannot be read: {error}")))
+}
+
+/// How much of each segment is kept, and what the last frame says: frames are kept whole, and with them what belongs together.
+fn up_to(files: &mut Files, moment: Moment) -> Result<(Lengths, (Lsn, Millis)), Failure> {
+    let mut keep = Vec::new();
+    let mut tail = Tail { next_lsn: Lsn(1), chain: 0 };
+    let mut reached = None;
+    let unreadable = |error| Failure::cannot(format!("the backup cannot be read: {error}"));
+    'log: for (number, length) in files.segments().map_err(unreadable)? {
+        let Some(path) = files.paths.get(&number).cloned() else { continue };
+        let mut bytes = [0; HEADER_USED_BYTES];
+        files.read(number, 0, &mut bytes).map_err(unreadable)?;
+        let header =
+            SegmentHeader::decode(&bytes, crc32c_append).map_err(|error| Failure::damaged(format!("{}: {error}", path.display())))?;
+        // A SEAL that was torn away is passed over as recovery does.
+        tail.chain = header.chain;
+        let mut reader = SegmentReader::new(number, length, header.salt, crc32c_append);
+        let mut end = HEADER_BYTES;
+        while let Some(frame) = reader.next(files, &mut tail)? {
+            let (frame_end, frame) = (frame.offset + frame.header.frame_len(), frame.header);
+            let last = Lsn(frame.next_lsn().0 - 1);
+            let wanted = match moment {
+                Moment::Lsn(lsn) => last <= lsn,
+                Moment::Time(time) => frame.time <= time,
+            };
+            if !wanted && frame.records > 0 {
+                if end > HEADER_BYTES || keep.is_empty() {
+                    keep.push((path, end));
+                }
+                break 'log;
+            }
+            if wanted {
+                reached = Some((last, frame.time));
+                end = frame_end;
+            }
+        }
+        keep.push((path, end));
+    }
+    match reached {
+        Some(reached) => Ok((keep, reached)),
+        None => Err(Failure::cannot("the log begins later than that: nothing was restored")),
+    }
+}

@@ -1,0 +1,352 @@
+//! `osprey dump`, `load`, `log`, `backup`, `restore` and `import-redis` as programs: what goes out comes in again, whatever the bytes.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use osprey::client::blocking::Client;
+use osprey_core::protocol::command::{SetExpiry, SetOptions};
+use osprey_core::units::Millis;
+use osprey_tests::program::program;
+use osprey_tests::server_process::Setup;
+use tempfile::TempDir;
+
+/// The year 2100, Unix ms.
+const LATER: u64 = 4_102_444_800_000;
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn osprey<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Ran {
+    let output = Command::new(program("osprey")).args(arguments).stdin(Stdio::null()).output().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// What is said by a tool that succeeds.
+fn done<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> String {
+    let ran = osprey(arguments);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    ran.out
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+fn scratch() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+/// A directory with keys, values, versions and expiries of all kinds, and a floor.
+fn data(directory: &Path) {
+    let server = Setup::new(directory).start();
+    let mut client = Client::connect(&server.address.to_string()).expect("a server");
+    let plain = SetOptions::default();
+    let every: Vec<u8> = (0..=255).collect();
+    for (key, value) in [
+        (b"greeting".as_slice(), b"hello".as_slice()),
+        (b"empty", b""),
+        (b"bytes", &every),
+        ("schlüssel".as_bytes(), "\u{fffd}\"quoted\", \\ and\r\nlines\n".as_bytes()),
+        (b"\xff\xfe", b"value of a key that is no text"),
+        (b"=cmd()", b"'1,2"),
+        (b"large", &every.repeat(5000)),
+    ] {
+        client.set(key, value, &plain).expect("stored");
+    }
+    for _ in 0..299 {
+        client.incr("counter", 1).expect("counted");
+    }
+    client.set("lock", "held", &SetOptions { expiry: SetExpiry::At(Millis(LATER)), ..plain }).expect("stored");
+    for _ in 0..7 {
+        client.set("gone", "x", &plain).expect("stored");
+    }
+    client.set("over", "x", &SetOptions { expiry: SetExpiry::In(1), ..plain }).expect("stored");
+    client.del("gone", None).expect("deleted");
+    server.stop();
+}
+
+#[test]
+fn a_dump_loaded_and_dumped_again_is_the_same() {
+    let scratch = scratch();
+    let path = |name: &str| scratch.path().join(name);
+    data(&path("data"));
+    let dump = done(["dump", text(&path("data"))]);
+    assert!(dump.starts_with("{\"osprey_dump\":1,\"floor\":7}\n"), "{:.200}", dump);
+    assert!(dump.contains("{\"key\":\"greeting\",\"value\":\"hello\",\"version\":1}\n") && dump.contains("\"key_base64\":\"//4=\""));
+    assert!(dump.contains(&format!("\"version\":8,\"expiry\":{LATER}}}\n")) || dump.contains(&format!("\"expiry\":{LATER}}}\n")));
+    for form in ["jsonl", "csv"] {
+        let (file, loaded) = (path(&format!("dump.{form}")), path(&format!("from-{form}")));
+        done(["dump", text(&path("data")), "--output", text(&file)]);
+        assert_eq!(done(["load", text(&file), text(&loaded)]), "loaded 9 keys\n");
+        assert_eq!(done(["dump", text(&loaded)]), dump, "{form}");
+        assert_eq!(osprey(["check", text(&loaded)]).code, Some(0));
+        // A server serves it, and goes on with its versions: a new key is above the floor, one that stays above its own.
+        let server = Setup::new(&loaded).start();
+        let mut client = Client::connect(&server.address.to_string()).expect("a server");
+        assert_eq!(client.set("new", "", &SetOptions::default()).expect("stored").0, 8);
+        assert_eq!(client.get("counter").expect("read").expect("there").version.0, 299);
+        server.stop();
+        let again = osprey(["load", text(&file), text(&loaded)]);
+        assert_eq!(again.code, Some(2));
+        assert!(again.err.contains("is not empty"), "{}", again.err);
+    }
+}
+
+#[test]
+fn a_dump_is_loaded_through_a_server() {
+    let scratch = scratch();
+    let path = |name: &str| scratch.path().join(name);
+    data(&path("data"));
+    done(["dump", text(&path("data")), "-o", text(&path("dump"))]);
+    let server = Setup::new(&path("other")).start();
+    assert_eq!(done(["load", text(&path("dump")), "--addr", &server.address.to_string()]), "loaded 9 keys\n");
+    server.stop();
+    // All but the versions.
+    let without_versions = |dump: String| -> Vec<serde_json::Value> {
+        dump.lines()
+            .skip(1)
+            .map(|line| {
+                let mut entry: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                entry["version"] = 0.into();
+                entry
+            })
+            .collect()
+    };
+    assert_eq!(without_versions(done(["dump", text(&path("other"))])), without_versions(fs::read_to_string(path("dump")).expect("a dump")));
+}
+
+#[test]
+fn what_is_no_dump_is_refused_by_line_and_leaves_no_data() {
+    let scratch = scratch();
+    let file = scratch.path().join("dump.jsonl");
+    for (line, fault) in [
+        ("{\"key\":\"a\"}", "one of value and value_base64"),
+        ("{\"key\":\"a b\",\"value\":\"\"}", "spaces"),
+        ("{\"key\":\"\",\"value\":\"\"}", "empty"),
+        ("{\"kee\":\"a\",\"value\":\"\"}", "kee"),
+        ("{\"key_base64\":\"%\",\"value\":\"\"}", "key_base64"),
+        ("nonsense", "line 2"),
+    ] {
+        fs::write(&file, format!("{{\"key\":\"good\",\"value\":\"\"}}\n{line}\n")).expect("a file");
+        let target = scratch.path().join("target");
+        let ran = osprey(["load", text(&file), text(&target)]);
+        assert_eq!(ran.code, Some(1), "{line}: {}", ran.err);
+        assert!(ran.err.contains("line 2") && ran.err.contains(fault), "{line}: {}", ran.err);
+        assert!(done(["check", text(&target)]).contains("0 keys"), "{line}");
+    }
+}
+
+#[test]
+fn a_backup_is_restored_whole_or_as_of_an_earlier_moment() {
+    let scratch = scratch();
+    let path = |name: &str| scratch.path().join(name);
+    let server = Setup::new(&path("data")).sync_policy("always").start();
+    let mut client = Client::connect(&server.address.to_string()).expect("a server");
+    let mut set = |value: &str| client.set("key", value, &SetOptions::default()).expect("stored");
+    set("first");
+    set("second");
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    let between = jiff_now();
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    set("third");
+    server.stop();
+
+    let said = done(["backup", text(&path("backup")), text(&path("data"))]);
+    assert!(said.contains("1 key: copied and verified"), "{said}");
+    assert_eq!(osprey(["backup", text(&path("backup")), text(&path("data"))]).code, Some(2), "not over another");
+    let value_of = |moment: &[&str], name: &str| {
+        let (backup, target) = (path("backup"), path(name));
+        let arguments = [&["restore", text(&backup), text(&target)], moment].concat();
+        done(arguments);
+        assert_eq!(osprey(["check", text(&target)]).code, Some(0));
+        done(["dump", text(&target)]).lines().last().expect("a line").to_owned()
+    };
+    let entry = |value, version| format!("{{\"key\":\"key\",\"value\":\"{value}\",\"version\":{version}}}");
+    assert_eq!(value_of(&[], "whole"), entry("third", 3));
+    assert_eq!(value_of(&["--at", "1"], "lsn"), entry("first", 1));
+    assert_eq!(value_of(&["--at", &between], "time"), entry("second", 2));
+    let early = osprey(["restore", text(&path("backup")), text(&path("early")), "--at", "2000-01-01T00:00:00Z"]);
+    assert_eq!(early.code, Some(2), "{}", early.err);
+    assert!(!path("early").exists() || fs::read_dir(path("early")).expect("a directory").next().is_none());
+    assert_eq!(osprey(["restore", text(&path("backup")), text(&path("x")), "--at", "yesterday"]).code, Some(2));
+    let occupied = osprey(["restore", text(&path("backup")), text(&path("whole"))]);
+    assert_eq!((occupied.code, occupied.err.contains("is not empty")), (Some(2), true), "{}", occupied.err);
+    // Its server goes on from there.
+    let server = Setup::new(&path("time")).start();
+    let mut client = Client::connect(&server.address.to_string()).expect("a server");
+    assert_eq!(client.get("key").expect("read").expect("there").value, b"second");
+    client.set("key", "another third", &SetOptions::default()).expect("stored");
+    server.stop();
+    assert_eq!(osprey(["check", text(&path("time"))]).code, Some(0));
+}
+
+/// As `--at` wants it.
+fn jiff_now() -> String {
+    let output = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%3NZ"]).output().expect("date");
+    String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
+}
+
+#[test]
+fn a_damaged_directory_is_not_backed_up() {
+    let scratch = scratch();
+    let path = |name: &str| scratch.path().join(name);
+    data(&path("data"));
+    let segment = path("data").join("wal-00000001.oswal");
+    let mut bytes = fs::read(&segment).expect("a segment");
+    bytes[5000] ^= 1;
+    fs::write(&segment, bytes).expect("a segment");
+    let ran = osprey(["backup", text(&path("backup")), text(&path("data"))]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(!path("backup").join("wal-00000001.oswal").exists());
+}
+
+#[test]
+fn the_log_is_printed_and_filtered() {
+    let scratch = scratch();
+    data(scratch.path());
+    let all = done(["log", text(scratch.path())]);
+    assert!(all.starts_with("wal-00000001.oswal: ") && all.contains("DATA LSN 1") && all.contains("SEAL"), "{:.500}", all);
+    let one = done(["log", text(scratch.path()), "--key", "gone"]);
+    assert_eq!(
+        (one.matches(" SET gone ").count(), one.matches(" DEL gone version 7").count(), one.matches("greeting").count()),
+        (7, 1, 0),
+        "{one}"
+    );
+    let some = done(["log", text(scratch.path()), "--json", "--from-lsn", "2", "--to-lsn", "3"]);
+    let lsns: Vec<u64> = some
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["lsn"].as_u64().expect("a number"))
+        .collect();
+    assert_eq!(lsns, [2, 3]);
+}
+
+/// What `redis-7.0.rdb` must become, and what the test makes with a real server too.
+fn check_import(rdb: &Path) {
+    let scratch = scratch();
+    let target = scratch.path().join("data");
+    let ran = osprey(["import-redis", text(rdb), text(&target)]);
+    assert_eq!(ran.code, Some(1), "something is left out: {}{}", ran.out, ran.err);
+    assert!(ran.out.starts_with("imported 9 strings\n"), "{}", ran.out);
+    for left in [
+        "1 × a hash: ahash",
+        "2 × a list: ",
+        "2 × a set: ",
+        "1 × a sorted set: azset",
+        "1 × a stream: astream",
+        "1 × a key with spaces or control characters: with space",
+        "1 × a key of another database (--db chooses one): otherdb",
+    ] {
+        assert!(ran.out.contains(&format!("left out: {left}")), "{left}: {}", ran.out);
+    }
+    let compressed = "abcdefgh".repeat(200);
+    let expected = [
+        r#"{"key":"binary","value_base64":"AP8NCv4=","version":1}"#.to_owned(),
+        format!(r#"{{"key":"compressed","value":"{compressed}","version":1}}"#),
+        r#"{"key":"empty","value":"","version":1}"#.to_owned(),
+        format!(r#"{{"key":"expiring","value":"later","version":1,"expiry":{LATER}}}"#),
+        r#"{"key":"int16","value":"12345","version":1}"#.to_owned(),
+        r#"{"key":"int32","value":"-1234567890","version":1}"#.to_owned(),
+        r#"{"key":"int64","value":"1234567890123456789","version":1}"#.to_owned(),
+        r#"{"key":"int8","value":"-12","version":1}"#.to_owned(),
+        r#"{"key":"plain","value":"hello","version":1}"#.to_owned(),
+    ];
+    let dump = done(["dump", text(&target)]);
+    assert_eq!(dump.lines().skip(1).collect::<Vec<_>>(), expected);
+    // Through a server the same.
+    let server = Setup::new(&scratch.path().join("served")).start();
+    let ran = osprey(["import-redis", text(rdb), "--addr", &server.address.to_string()]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    server.stop();
+    assert_eq!(done(["dump", text(&scratch.path().join("served"))]).lines().skip(1).collect::<Vec<_>>(), expected);
+}
+
+/// Made by Redis 7.0.15 with the commands that are below.
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/redis-7.0.rdb")
+}
+
+#[test]
+fn strings_come_over_from_redis() {
+    check_import(&fixture());
+    let scratch = scratch();
+    let other = osprey(["import-redis", text(&fixture()), text(&scratch.path().join("one")), "--db", "1"]);
+    assert!(other.out.starts_with("imported 1 string\n"), "{}", other.out);
+}
+
+#[test]
+fn a_damaged_rdb_file_is_refused_before_anything_is_written() {
+    let scratch = scratch();
+    let bytes = fs::read(fixture()).expect("the fixture");
+    let file = scratch.path().join("damaged.rdb");
+    for at in (9..bytes.len()).step_by(11) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        fs::write(&file, &damaged).expect("a file");
+        let ran = osprey(["import-redis", text(&file), text(&scratch.path().join("data"))]);
+        assert_eq!(ran.code, Some(1), "byte {at}: {}", ran.err);
+        assert!(ran.err.contains("its checksum does not match"), "byte {at}: {}", ran.err);
+    }
+    fs::write(&file, &bytes[..bytes.len() - 20]).expect("a file");
+    assert_eq!(osprey(["import-redis", text(&file), text(&scratch.path().join("data"))]).code, Some(1));
+    assert!(!scratch.path().join("data").exists());
+}
+
+#[test]
+fn strings_come_over_from_the_redis_that_is_installed() {
+    let scratch = scratch();
+    let socket = scratch.path().join("socket");
+    let server = Command::new("redis-server")
+        .args(["--port", "0", "--save", "", "--unixsocket", text(&socket), "--dir", text(scratch.path())])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut server) = server else {
+        eprintln!("NOT RUN: redis-server is not installed (Debian: apt-get install redis-server); the fixture was read instead");
+        return;
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        assert!(std::time::Instant::now() < deadline, "redis-server does not start");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let compressed = "abcdefgh".repeat(200);
+    let commands = format!(
+        r#"SET plain "hello"
+SET empty ""
+SET int8 -12
+SET int16 12345
+SET int32 -1234567890
+SET int64 1234567890123456789
+SET "with space" x
+SET binary "\x00\xff\r\n\xfe"
+SET expiring later PXAT {LATER}
+SET compressed {compressed}
+RPUSH alist a b c
+RPUSH longlist {compressed} b
+HSET ahash f1 v1 f2 v2
+SADD intset 1 2 3
+SADD aset x y z
+ZADD azset 1.5 a 2 b
+XADD astream 1-1 f v
+XADD astream 2-1 f v
+XGROUP CREATE astream agroup 0
+XREADGROUP GROUP agroup consumer COUNT 1 STREAMS astream >
+SELECT 1
+SET otherdb x
+SAVE
+SHUTDOWN NOSAVE
+"#
+    );
+    let mut client =
+        Command::new("redis-cli").args(["-s", text(&socket)]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("redis-cli");
+    client.stdin.take().expect("a pipe").write_all(commands.as_bytes()).expect("it reads");
+    client.wait().expect("it ends");
+    server.wait().expect("it ends");
+    check_import(&scratch.path().join("dump.rdb"));
+}

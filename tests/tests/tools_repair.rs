@@ -1,0 +1,433 @@
+//! `osprey check` and `osprey repair` on damaged directories, as programs: what is saved, what is named lost, and that a server starts afterwards (invariant 9).
+//!
+//! The oracle knows nothing of repairing: it replays the undamaged log's records, as `osprey log` prints them, without those that the damage has taken.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use osprey_core::checksum::crc32c;
+use osprey_core::storage::SegmentNumber;
+use osprey_core::units::Millis;
+use osprey_core::wal::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use osprey_core::wal::segment::{HEADER_BYTES, SegmentHeader};
+use osprey_core::wal::writer::SyncPolicy;
+use osprey_tests::machine::{BEGIN, Machine, small_options};
+use osprey_tests::program::program;
+use osprey_tests::server_process::Setup;
+use tempfile::TempDir;
+
+/// Segments by number.
+type Segments = BTreeMap<u64, Vec<u8>>;
+
+/// Two runs, of which the first had an orderly end; every write has a frame, and every segment some of them.
+fn segments() -> Segments {
+    let mut machine = Machine::new(small_options(SyncPolicy::Always));
+    write(&mut machine, 1);
+    let disk = machine.shut_down();
+    let (mut machine, _) = Machine::recover(small_options(SyncPolicy::Always), disk, Millis(BEGIN.0 + 1000)).expect("sound");
+    write(&mut machine, 2);
+    let segments: Segments = machine.shut_down().segments().map(|(number, bytes)| (number.0, bytes.to_vec())).collect();
+    assert!(segments.len() >= 6, "{} segments", segments.len());
+    segments
+}
+
+fn write(machine: &mut Machine, run: u32) {
+    let client = machine.connect();
+    for at in 0..80 {
+        let value = format!("{run}-{at}-{}", "x".repeat(900));
+        let request = match at % 8 {
+            5 => format!("DEL key:{}", at % 7),
+            6 => format!("EXPIRE key:{} 9000000000000", at % 11),
+            _ => format!("SET key:{} {}\n{value}", at % 13, value.len()),
+        };
+        assert!(!machine.ask(client, &request).starts_with("ERR"));
+    }
+}
+
+fn write_to(directory: &Path, segments: &Segments) {
+    for (&number, bytes) in segments {
+        fs::write(directory.join(SegmentNumber(number).to_string()), bytes).expect("a file");
+    }
+}
+
+fn directory(segments: &Segments) -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    write_to(directory.path(), segments);
+    directory
+}
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn osprey(arguments: &[&str], directory: &Path) -> Ran {
+    let mut command = Command::new(program("osprey"));
+    let (tool, flags) = arguments.split_first().expect("a tool");
+    let output = command.arg(tool).arg(directory).args(flags).stdin(Stdio::null()).output().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A record as `osprey log --json` prints it.
+#[derive(Clone, Debug)]
+struct Logged(serde_json::Value);
+
+impl Logged {
+    fn lsn(&self) -> u64 {
+        self.0["lsn"].as_u64().expect("a number")
+    }
+}
+
+fn logged(directory: &Path) -> Vec<Logged> {
+    let ran = osprey(&["log", "--json"], directory);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    ran.out.lines().map(|line| Logged(serde_json::from_str(line).expect("JSON"))).collect()
+}
+
+/// What tells a value from all others.
+fn begin(value: &serde_json::Value) -> String {
+    value.as_str().expect("a text").trim_end_matches('x').to_owned()
+}
+
+/// The keys with value and expiry after some records.
+fn replayed<'a>(records: impl Iterator<Item = &'a Logged>) -> BTreeMap<String, (String, Option<u64>)> {
+    let mut state = BTreeMap::new();
+    for Logged(record) in records {
+        let key = || record["key"].as_str().expect("a key").to_owned();
+        let expiry = record["expiry"].as_u64();
+        match record["kind"].as_str().expect("a kind") {
+            "SET" => drop(state.insert(key(), (begin(&record["value"]), expiry))),
+            "DEL" => drop(state.remove(&key())),
+            "EXPIRE" => drop(state.get_mut(&key()).map(|entry: &mut (String, _)| entry.1 = expiry)),
+            _ => {}
+        }
+    }
+    state
+}
+
+fn dumped(directory: &Path) -> BTreeMap<String, (String, Option<u64>)> {
+    let ran = osprey(&["dump"], directory);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    let lines = ran.out.lines().skip(1).map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    lines.map(|entry| (text(&entry["key"]), (begin(&entry["value"]), entry["expiry"].as_u64()))).collect()
+}
+
+/// The frames of a segment: offset, header.
+fn frames(bytes: &[u8]) -> Vec<(usize, FrameHeader)> {
+    let salt = SegmentHeader::decode(bytes, crc32c).expect("a header").salt;
+    let offsets = (usize::try_from(HEADER_BYTES).unwrap()..bytes.len()).step_by(8);
+    offsets.filter_map(|offset| Some((offset, FrameHeader::decode(&bytes[offset..], salt, crc32c)?))).collect()
+}
+
+fn lsns_of(bytes: &[u8]) -> RangeInclusive<u64> {
+    let frames = frames(bytes);
+    frames.first().expect("a frame").1.first_lsn.0..=frames.last().expect("a frame").1.next_lsn().0 - 1
+}
+
+/// The LSNs that a repair names as lost.
+fn named_lost(out: &str) -> Vec<u64> {
+    let ranges = out.lines().filter_map(|line| line.strip_prefix("lost: LSN ")?.split(',').next());
+    let ends = |range: &str| {
+        let (first, last) = range.split_once('–').unwrap_or((range, range));
+        first.parse::<u64>().expect("a number")..=last.parse().expect("a number")
+    };
+    ranges.flat_map(ends).collect()
+}
+
+/// Damage, and the LSNs that it takes.
+fn check_damage(name: &str, damage: impl FnOnce(&mut Segments) -> Vec<u64>) -> String {
+    let mut segments = segments();
+    let original = directory(&segments);
+    let records = logged(original.path());
+    let lost = damage(&mut segments);
+    let damaged = directory(&segments);
+    let path = damaged.path();
+
+    let checked = osprey(&["check"], path);
+    assert_eq!(checked.code, Some(1), "{name}: {}{}", checked.out, checked.err);
+    assert!(checked.out.contains("osprey repair"), "{name}: {}", checked.out);
+    let refused = Setup::new(path).try_start().expect_err("damage is refused");
+    assert_eq!(refused.status.code(), Some(1), "{name}: {}", refused.log);
+    let asked = osprey(&["repair"], path);
+    assert_eq!(asked.code, Some(1), "{name}: without an answer: {}{}", asked.out, asked.err);
+
+    let repaired = osprey(&["repair", "--yes"], path);
+    assert_eq!(repaired.code, Some(0), "{name}: {}{}", repaired.out, repaired.err);
+    assert_eq!(named_lost(&repaired.out), lost, "{name}: {}", repaired.out);
+    let checked = osprey(&["check"], path);
+    assert_eq!(checked.code, Some(0), "{name}: {}", checked.out);
+    assert_eq!(dumped(path), replayed(records.iter().filter(|record| !lost.contains(&record.lsn()))), "{name}");
+    // The records that are left have kept their LSNs.
+    let kept = |records: &[Logged]| -> Vec<u64> { records.iter().filter(|r| r.0["kind"] != "MARK").map(Logged::lsn).collect() };
+    let expected: Vec<u64> = kept(&records).into_iter().filter(|lsn| !lost.contains(lsn)).collect();
+    assert_eq!(kept(&logged(path)), expected, "{name}");
+    // What was replaced is in the quarantine, as it was.
+    let quarantine =
+        fs::read_dir(path).expect("a directory").flatten().find(|entry| entry.file_name().to_string_lossy().starts_with("quarantine-"));
+    for entry in fs::read_dir(quarantine.expect("a quarantine").path()).expect("a directory").flatten() {
+        let file = entry.file_name().into_string().expect("UTF-8");
+        if let Some(number) = file.strip_prefix("wal-").and_then(|rest| rest.strip_suffix(".oswal")) {
+            assert!(fs::read(entry.path()).expect("a file") == segments[&number.parse().expect("a number")], "{name}: {file}");
+        }
+    }
+    let again = osprey(&["repair"], path);
+    assert_eq!((again.code, again.out.contains("nothing to repair")), (Some(0), true), "{name}: {}", again.out);
+    Setup::new(path).start().stop();
+    repaired.out
+}
+
+/// The third segment, one in the middle of the first run.
+const MIDDLE: u64 = 3;
+
+#[test]
+fn a_bit_in_a_frames_payload() {
+    let out = check_damage("payload", |segments| {
+        let bytes = segments.get_mut(&MIDDLE).unwrap();
+        let (offset, header) = frames(bytes)[1];
+        bytes[offset + FRAME_HEADER_BYTES + 200] ^= 4;
+        vec![header.first_lsn.0]
+    });
+    assert!(out.contains("lost: a write to key:"), "{out}");
+}
+
+#[test]
+fn a_bit_in_a_frames_header() {
+    check_damage("frame header", |segments| {
+        let bytes = segments.get_mut(&MIDDLE).unwrap();
+        let (offset, header) = frames(bytes)[2];
+        bytes[offset + 8] ^= 1;
+        vec![header.first_lsn.0]
+    });
+}
+
+#[test]
+fn a_bit_in_any_field_of_a_segments_header() {
+    for field in [0, 8, 12, 16, 32, 40, 48, 56, 64, 72, 80, 88, 92] {
+        check_damage(&format!("segment header, byte {field}"), |segments| {
+            segments.get_mut(&MIDDLE).unwrap()[field] ^= 1;
+            vec![]
+        });
+    }
+}
+
+#[test]
+fn a_segment_that_is_missing() {
+    check_damage("missing", |segments| lsns_of(&segments.remove(&MIDDLE).unwrap()).collect());
+}
+
+#[test]
+fn the_first_segment_that_is_missing() {
+    check_damage("first missing", |segments| lsns_of(&segments.remove(&1).unwrap()).collect());
+}
+
+#[test]
+fn a_segment_that_is_cut_short() {
+    check_damage("cut short", |segments| {
+        let bytes = segments.get_mut(&MIDDLE).unwrap();
+        let (offset, header) = frames(bytes)[3];
+        let lost = header.first_lsn.0..=*lsns_of(bytes).end();
+        bytes.truncate(offset + FRAME_HEADER_BYTES + 1);
+        lost.collect()
+    });
+}
+
+#[test]
+fn pages_of_zeros() {
+    check_damage("zeros", |segments| {
+        let bytes = segments.get_mut(&MIDDLE).unwrap();
+        bytes[8192..12288].fill(0);
+        let lost = frames(&segments[&MIDDLE]);
+        let present: Vec<u64> = lost.iter().map(|(_, header)| header.first_lsn.0).collect();
+        // Frames that begin before or in the page.
+        let whole = segments_lsns();
+        whole.into_iter().filter(|lsn| !present.contains(lsn) || touched(&segments[&MIDDLE], *lsn)).collect()
+    });
+    fn segments_lsns() -> Vec<u64> {
+        lsns_of(&segments()[&MIDDLE]).collect()
+    }
+    fn touched(bytes: &[u8], lsn: u64) -> bool {
+        let salt = SegmentHeader::decode(bytes, crc32c).unwrap().salt;
+        frames(bytes).into_iter().filter(|(_, header)| header.first_lsn.0 == lsn && header.records > 0).any(|(offset, header)| {
+            let payload = bytes.get(offset + FRAME_HEADER_BYTES..offset + usize::try_from(header.frame_len()).unwrap());
+            !header.matches(payload.unwrap_or_default(), salt, crc32c)
+        })
+    }
+}
+
+#[test]
+fn two_segments_whose_names_are_swapped() {
+    check_damage("swapped", |segments| {
+        let (a, b) = (segments.remove(&2).unwrap(), segments.remove(&MIDDLE).unwrap());
+        segments.extend([(MIDDLE, a), (2, b)]);
+        vec![]
+    });
+}
+
+#[test]
+fn a_segment_of_another_database() {
+    let out = check_damage("other database", |segments| {
+        let bytes = segments.get_mut(&MIDDLE).unwrap();
+        let lost = lsns_of(bytes).collect();
+        let mut header = SegmentHeader::decode(bytes, crc32c).unwrap();
+        header.database.0[0] ^= 1;
+        let head = header.encode(crc32c).unwrap();
+        bytes[..head.len()].copy_from_slice(&head);
+        lost
+    });
+    assert!(out.contains("it belongs to another database"), "{out}");
+}
+
+#[test]
+fn the_seal_between_two_runs() {
+    check_damage("seal", |segments| {
+        let epoch = |bytes: &[u8]| SegmentHeader::decode(bytes, crc32c).unwrap().epoch;
+        let last = *segments.iter().rfind(|(_, bytes)| epoch(bytes) == 1).unwrap().0;
+        let bytes = segments.get_mut(&last).unwrap();
+        let (offset, header) = *frames(bytes).last().unwrap();
+        assert_eq!(header.records, 0);
+        bytes[offset + 20] ^= 1;
+        vec![]
+    });
+}
+
+#[test]
+fn a_segment_of_which_nothing_can_be_read() {
+    check_damage("garbage", |segments| {
+        let bytes = segments.get_mut(&MIDDLE).unwrap();
+        let lost = lsns_of(bytes).collect();
+        let mut random = fastrand::Rng::with_seed(1);
+        bytes.fill_with(|| random.u8(..));
+        lost
+    });
+}
+
+#[test]
+fn the_last_frame_before_an_orderly_end() {
+    check_damage("last frame", |segments| {
+        let bytes = segments.values_mut().next_back().unwrap();
+        let frames = frames(bytes);
+        let (offset, header) = frames[frames.len() - 2];
+        bytes[offset + FRAME_HEADER_BYTES + 5] ^= 1;
+        vec![header.first_lsn.0]
+    });
+}
+
+#[test]
+fn a_frame_with_records_that_cannot_be_read() {
+    check_damage("malformed", |segments| {
+        let bytes = segments.get_mut(&MIDDLE).unwrap();
+        let salt = SegmentHeader::decode(bytes, crc32c).unwrap().salt;
+        let (offset, mut header) = frames(bytes)[1];
+        let end = offset + usize::try_from(header.frame_len()).unwrap();
+        bytes[offset + FRAME_HEADER_BYTES + 4] |= 0x40;
+        let head = header.seal(salt, &bytes[offset + FRAME_HEADER_BYTES..end].to_vec(), crc32c);
+        bytes[offset..offset + FRAME_HEADER_BYTES].copy_from_slice(&head);
+        vec![header.first_lsn.0]
+    });
+}
+
+#[test]
+fn several_places_at_once() {
+    check_damage("several", |segments| {
+        let last = *segments.keys().next_back().unwrap();
+        let mut lost = Vec::new();
+        for number in [1, MIDDLE, last - 1] {
+            let bytes = segments.get_mut(&number).unwrap();
+            let (offset, header) = frames(bytes)[1];
+            bytes[offset + FRAME_HEADER_BYTES + 9] ^= 1;
+            lost.push(header.first_lsn.0);
+        }
+        segments.get_mut(&2).unwrap()[90] ^= 1;
+        lost
+    });
+}
+
+#[test]
+fn a_cut_leaves_the_state_of_one_moment_and_names_what_it_gives_up() {
+    let mut segments = segments();
+    let records = logged(directory(&segments).path());
+    let bytes = segments.get_mut(&MIDDLE).unwrap();
+    let (offset, header) = frames(bytes)[1];
+    bytes[offset + FRAME_HEADER_BYTES + 200] ^= 4;
+    let damaged = directory(&segments);
+    let repaired = osprey(&["repair", "--cut", "--yes"], damaged.path());
+    assert_eq!(repaired.code, Some(0), "{}{}", repaired.out, repaired.err);
+    let first = header.first_lsn.0;
+    let last = records.last().unwrap().lsn();
+    assert_eq!(named_lost(&repaired.out), (first..=last).collect::<Vec<_>>(), "{}", repaired.out);
+    assert_eq!(dumped(damaged.path()), replayed(records.iter().filter(|record| record.lsn() < first)));
+    for record in records.iter().filter(|record| record.lsn() > first && record.0["kind"] != "MARK") {
+        let key = record.0["key"].as_str().unwrap();
+        assert!(repaired.out.contains(&format!("lost: a write to {key}\n")), "{key}: {}", repaired.out);
+    }
+    Setup::new(damaged.path()).start().stop();
+}
+
+#[test]
+fn a_torn_tail_is_no_damage() {
+    let mut segments = segments();
+    let bytes = segments.values_mut().next_back().unwrap();
+    let frames = frames(bytes);
+    let (offset, _) = frames[frames.len() - 2];
+    bytes.truncate(offset + 50);
+    let torn = directory(&segments);
+    let checked = osprey(&["check"], torn.path());
+    assert_eq!(checked.code, Some(0), "{}", checked.out);
+    assert!(checked.out.contains("torn by a crash") && checked.out.contains("never promised"), "{}", checked.out);
+    let repaired = osprey(&["repair"], torn.path());
+    assert_eq!((repaired.code, repaired.out.as_str()), (Some(0), "nothing to repair: the data is sound\n"));
+    assert!(
+        fs::read(torn.path().join(SegmentNumber(*segments.keys().next_back().unwrap()).to_string())).unwrap()
+            == *segments.values().next_back().unwrap()
+    );
+}
+
+/// Killed at any step behind the note of what is to be done: what is found then is refused or right, and the next repair ends it.
+#[test]
+fn an_interrupted_repair_is_carried_on() {
+    let mut segments = segments();
+    let (a, b) = (segments.remove(&2).unwrap(), segments.remove(&MIDDLE).unwrap());
+    segments.extend([(MIDDLE, a), (2, b)]);
+    segments.remove(&1);
+    let done = directory(&segments);
+    let repaired = osprey(&["repair", "--yes"], done.path());
+    assert_eq!(repaired.code, Some(0), "{}", repaired.err);
+    let state = dumped(done.path());
+    let steps: Vec<&str> = repaired.out.lines().filter_map(|line| line.strip_suffix(": written anew")).collect();
+    assert_eq!(steps, [1, 2, MIDDLE].map(|number| SegmentNumber(number).to_string()));
+    for finished in 0..=steps.len() {
+        let killed = directory(&segments);
+        for (at, name) in steps.iter().enumerate() {
+            let suffix = if at < finished { "" } else { ".repair" };
+            fs::copy(done.path().join(name), killed.path().join(format!("{name}{suffix}"))).unwrap();
+        }
+        fs::write(killed.path().join("repair.todo"), steps.iter().map(|name| format!("replace {name}\n")).collect::<String>()).unwrap();
+        assert_eq!(osprey(&["check"], killed.path()).code, Some(1));
+        if finished < steps.len() {
+            assert!(Setup::new(killed.path()).try_start().is_err(), "behind {finished} steps");
+        }
+        let ran = osprey(&["repair"], killed.path());
+        assert_eq!(ran.code, Some(0), "behind {finished} steps: {}{}", ran.out, ran.err);
+        assert_eq!(dumped(killed.path()), state, "behind {finished} steps");
+        assert!(!killed.path().join("repair.todo").exists());
+    }
+}
+
+#[test]
+fn a_running_server_is_left_alone() {
+    let directory = directory(&segments());
+    let server = Setup::new(directory.path()).start();
+    for tool in [&["check"][..], &["repair", "--yes"], &["dump"], &["log"]] {
+        let ran = osprey(tool, directory.path());
+        assert_eq!(ran.code, Some(2), "{tool:?}: {}", ran.out);
+        assert!(ran.err.contains(&format!("is in use by another server (process {})", server.pid())), "{tool:?}: {}", ran.err);
+    }
+    server.stop();
+    assert_eq!(osprey(&["check"], &directory.path().join("none")).code, Some(2));
+}
