@@ -38,7 +38,7 @@ pub struct Arguments {
     file: PathBuf,
 
     #[command(flatten)]
-    pub(super) target: target::Arguments,
+    pub(super) target: target::Destination,
 
     /// Which of Redis' databases
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]

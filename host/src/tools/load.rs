@@ -19,7 +19,7 @@ pub struct Arguments {
     file: PathBuf,
 
     #[command(flatten)]
-    pub(super) target: target::Arguments,
+    pub(super) target: target::Destination,
 
     /// The form [default: by the file's name, else jsonl]
     #[arg(long)]

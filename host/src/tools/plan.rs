@@ -88,7 +88,7 @@ fn sort<'a>(survey: &'a [Segment], aside: &mut Vec<(SegmentNumber, String)>) -> 
         let double = log.get(&header.number).map(|&(other, _): &(&Segment, _)| other.name);
         match double {
             Some(other) if segment.name != header.number => {
-                aside.push((segment.name, format!("it is another {}, as {other} is", header.number)))
+                aside.push((segment.name, format!("it is another {}, as {other} is", header.number)));
             }
             Some(other) => {
                 aside.push((other, format!("it is another {}", header.number)));

@@ -31,7 +31,7 @@ const BATCH_BYTES: usize = 4 << 20;
 const BATCH_REQUESTS: usize = 10_000;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct Destination {
     /// A new or empty directory, for a server to be started on [default: data_dir of the configuration]
     #[arg(value_name = "DIR")]
     pub(super) directory: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    pub(super) fn open(arguments: &Arguments, path: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(arguments: &Destination, path: &Path) -> Result<Self, Failure> {
         Ok(match &arguments.addr {
             None => Self::Directory(Box::new(Log::create(path)?)),
             Some(address) => {
