@@ -1,9 +1,9 @@
 //! `osprey import-redis`: strings and their expiries from an RDB file. Everything else in it is passed over, counted and named.
 //!
-//! The file is read twice: first its checksum is compared, so that a damaged file is refused before anything is written. The format is that of Redis' `rdb.c`, whose
-//! checksum is CRC-64 (Jones), of everything before it.
+//! The file is read twice: first its checksum is compared, so that a damaged file is refused before anything is written. The checksum is CRC-64
+//! (Jones) of everything before it, as in Redis' `src/crc64.c`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write as _};
@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use crc::{CRC_64_REDIS, Crc, Table};
 use osprey_core::clock::Clock as _;
-use osprey_core::units::{Millis, Version};
-use rdb::{Filter, RdbDecoder, RdbValue};
+use osprey_core::units::Version;
 
 use super::answer::{count, text};
 use super::failure::{DAMAGED, Failure, SOUND};
 use super::line::Entry;
 use super::progress::Progress;
+use super::rdb::{self, Item, Rdb, RdbError, Value};
 use super::target::{self, Target};
 use crate::clock::SystemClock;
 
@@ -42,41 +42,49 @@ pub struct Arguments {
 
     /// Which of Redis' databases
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    db: u32,
+    db: u64,
 }
 
 pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
     let Arguments { file, db, .. } = arguments;
     verify(file)?;
     let length = file.metadata().map_err(Failure::file("read", file))?.len();
-    let progress = RefCell::new(Progress::new("import", length));
+    let mut progress = Progress::new("import", length);
     let done = Cell::new(0);
     let input = Counted { file: File::open(file).map_err(Failure::file("read", file))?, done: &done };
-    let choice = Choice { db: *db, current: Cell::new(0), kind: Cell::new(0), skipped: RefCell::default() };
-    let malformed =
-        |error: rdb::RdbError| Failure::damaged(format!("{}: {error}; what came before is not kept in a directory", file.display()));
-    let decoder = RdbDecoder::new(BufReader::with_capacity(1 << 20, input), &choice).map_err(malformed)?;
+    let malformed = |error: RdbError| Failure::damaged(format!("{}: {error}", file.display()));
+    let mut rdb = Rdb::new(BufReader::with_capacity(1 << 20, input)).map_err(malformed)?;
     let mut target = Target::open(&arguments.target, path)?;
+    let mut skipped = Skipped::default();
     let now = SystemClock::default().now();
-    for value in decoder {
-        progress.borrow_mut().set(done.get());
-        let RdbValue::String { key, value, expiry } = value.map_err(malformed)? else { continue };
-        let entry = Entry { key, value, version: Version(1), expiry: expiry.map(Millis) };
+    while let Some(Item { db: of, key, expiry, value }) = rdb.next().map_err(malformed)? {
+        progress.set(done.get());
+        let value = match value {
+            _ if of != *db => {
+                skipped.add("a key of another database (--db chooses one)", &key);
+                continue;
+            }
+            Value::Other(what) => {
+                skipped.add(what, &key);
+                continue;
+            }
+            Value::String(value) => value,
+        };
+        let entry = Entry { key, value, version: Version(1), expiry };
         match entry.fault() {
-            Some(fault) => choice.skip(fault, &entry.key),
-            None if entry.expiry.is_some_and(|expiry| expiry <= now) => choice.skip("a key that has expired", &entry.key),
+            Some(fault) => skipped.add(fault, &entry.key),
+            None if entry.expiry.is_some_and(|expiry| expiry <= now) => skipped.add(EXPIRED, &entry.key),
             None => target.put(entry)?,
         }
     }
     let stored = target.finish()?;
     let mut lines = vec![format!("imported {}", count(stored, "string"))];
-    let skipped = choice.skipped.into_inner();
-    for (what, (number, names)) in &skipped {
+    for (what, (number, names)) in &skipped.0 {
         let more = if *number > names.len() as u64 { ", …" } else { "" };
         lines.push(format!("left out: {number} × {what}: {}{more}", names.join(", ")));
     }
     writeln!(io::stdout(), "{}", lines.join("\n")).map_err(|error| Failure::output(&error))?;
-    let all = skipped.keys().all(|what| *what == "a key that has expired");
+    let all = skipped.0.keys().all(|what| *what == EXPIRED);
     Ok(if all { SOUND } else { DAMAGED })
 }
 
@@ -101,8 +109,7 @@ fn verify(path: &Path) -> Result<(), Failure> {
     let length = file.metadata().map_err(&failed)?.len();
     let mut head = [0; 9];
     file.read_exact(&mut head).map_err(&failed)?;
-    let version = head.strip_prefix(b"REDIS").and_then(|version| std::str::from_utf8(version).ok()?.parse::<u32>().ok());
-    let Some(version) = version else { return Err(Failure::damaged(format!("{} is no RDB file", path.display()))) };
+    let version = rdb::version(head).map_err(|error| Failure::damaged(format!("{}: {error}", path.display())))?;
     if version < CHECKSUM_SINCE {
         return Ok(());
     }
@@ -130,50 +137,19 @@ fn verify(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Chooses strings of one database, and remembers what else there was.
-struct Choice {
-    db: u32,
-    current: Cell<u32>,
-    kind: Cell<u8>,
-    skipped: RefCell<BTreeMap<&'static str, (u64, Vec<String>)>>,
-}
+/// What is no loss.
+const EXPIRED: &str = "a key that has expired";
 
-impl Choice {
-    fn skip(&self, what: &'static str, key: &[u8]) {
-        let mut skipped = self.skipped.borrow_mut();
-        let (number, names) = skipped.entry(what).or_default();
+/// What was left out: how many, and some of their names.
+#[derive(Default)]
+struct Skipped(BTreeMap<&'static str, (u64, Vec<String>)>);
+
+impl Skipped {
+    fn add(&mut self, what: &'static str, key: &[u8]) {
+        let (number, names) = self.0.entry(what).or_default();
         *number += 1;
         if names.len() < NAMED_MAX {
             names.push(text(key));
         }
-    }
-}
-
-impl Filter for &Choice {
-    /// All are looked at, so that those which are left out can be named.
-    fn matches_db(&self, db: u32) -> bool {
-        self.current.set(db);
-        true
-    }
-
-    fn matches_type(&self, kind: u8) -> bool {
-        self.kind.set(kind);
-        true
-    }
-
-    fn matches_key(&self, key: &[u8]) -> bool {
-        use rdb::constants::encoding_type as kinds;
-        let what = match self.kind.get() {
-            _ if self.current.get() != self.db => "a key of another database (--db chooses one)",
-            kinds::STRING => return true,
-            kinds::LIST | kinds::LIST_ZIPLIST | kinds::LIST_QUICKLIST | kinds::LIST_QUICKLIST_2 => "a list",
-            kinds::SET | kinds::SET_INTSET | kinds::SET_LIST_PACK => "a set",
-            kinds::ZSET | kinds::ZSET_2 | kinds::ZSET_ZIPLIST | kinds::ZSET_LIST_PACK => "a sorted set",
-            kinds::MODULE | kinds::MODULE_2 => "a module's value",
-            kinds::STREAM_LIST_PACKS | kinds::STREAM_LIST_PACKS_2 | kinds::STREAM_LIST_PACKS_3 | kinds::STREAM_LIST_PACKS_4 => "a stream",
-            _ => "a hash",
-        };
-        self.skip(what, key);
-        false
     }
 }

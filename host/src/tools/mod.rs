@@ -21,6 +21,7 @@ mod load;
 mod log;
 mod plan;
 mod progress;
+mod rdb;
 mod repair;
 mod restore;
 mod segment_file;
