@@ -8,7 +8,7 @@ use osprey_core::recovery::{RecoveryError, Report};
 use osprey_core::storage::SegmentNumber;
 
 use super::answer::{count, lsns, text, time};
-use super::directory::DataDirectory;
+use super::directory::{DataDirectory, Files};
 use super::failure::{CANNOT, DAMAGED, Failure, SOUND};
 use super::plan::{Plan, plan};
 use super::survey::{Run, Segment, survey};
@@ -44,7 +44,17 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
         return Ok(DAMAGED);
     }
     match recovered {
+        Ok((_, recovered)) if recovered.report.unusable.is_some() => {
+            if let Some((name, error)) = recovered.report.unusable {
+                say(format!("damaged: {name}: {error}; what is before it serves, and nothing is lost yet"))?;
+            }
+            say(format!("`osprey repair {}` sets it aside", path.display()))?;
+            Ok(DAMAGED)
+        }
         Ok((store, recovered)) => {
+            if let Some((name, keys)) = recovered.report.snapshot {
+                say(format!("{name}: whole, {}", count(keys, "key")))?;
+            }
             let (records, keys) = (count(recovered.report.records, "record"), count(store.len() as u64, "key"));
             let segments = count(recovered.report.segments, "segment");
             say(format!(
@@ -60,12 +70,17 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
             Ok(CANNOT)
         }
         Err(error) => {
-            lost(&plan(&segments, false)).into_iter().try_for_each(&mut say)?;
+            lost(&plan(&segments, false, based(&files, &error))).into_iter().try_for_each(&mut say)?;
             say(format!("damaged: {error}"))?;
             say(format!("`osprey repair {}` keeps what can be read", path.display()))?;
             Ok(DAMAGED)
         }
     }
+}
+
+/// Whether there is a snapshot that the log may be replayed on.
+pub(super) fn based(files: &Files, error: &RecoveryError) -> bool {
+    !files.snapshots.is_empty() && !matches!(error, RecoveryError::Snapshot(..))
 }
 
 /// What a repair by this plan can't save, in lines.
