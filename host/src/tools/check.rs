@@ -29,6 +29,10 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
     let mut files = directory.files()?.with_progress("check");
     let segments = survey(&mut files)?;
     let recovered = files.load();
+    let mut damaged = files.damaged_snapshots();
+    // Whole, but not of use with this log.
+    let unusable = recovered.as_ref().ok().and_then(|(_, recovered)| recovered.report.unusable);
+    damaged.extend(unusable.filter(|(name, _)| damaged.iter().all(|(other, _)| other != name)));
     let mut out = io::stdout().lock();
     let mut say = |line: String| writeln!(out, "{line}").map_err(|error| Failure::output(&error));
     for segment in &segments {
@@ -44,9 +48,9 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
         return Ok(DAMAGED);
     }
     match recovered {
-        Ok((_, recovered)) if recovered.report.unusable.is_some() => {
-            if let Some((name, error)) = recovered.report.unusable {
-                say(format!("damaged: {name}: {error}; what is before it serves, and nothing is lost yet"))?;
+        Ok(_) if !damaged.is_empty() => {
+            for (name, error) in damaged {
+                say(format!("damaged: {name}: {error}; the others and the log serve, and nothing is lost yet"))?;
             }
             say(format!("`osprey repair {}` sets it aside", path.display()))?;
             Ok(DAMAGED)

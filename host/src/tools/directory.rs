@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crc32c::crc32c_append;
 use osprey_core::recovery::{self, Recovered, RecoveryError};
+use osprey_core::snapshot::{self, SnapshotError};
 use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, StorageError};
 use osprey_core::store::Store;
 
@@ -111,6 +112,13 @@ impl Files {
         let total = self.paths.values().filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum();
         self.progress = Some(Progress::new(doing, total));
         self
+    }
+
+    /// Snapshots that are not whole, and why: also those that a server would not look at yet.
+    pub(super) fn damaged_snapshots(&mut self) -> Vec<(SnapshotName, SnapshotError)> {
+        let names: Vec<SnapshotName> = self.snapshots.keys().copied().collect();
+        let damage = |name| snapshot::verify(|offset, buffer: &mut [u8]| self.read_snapshot(name, offset, buffer), crc32c_append).err();
+        names.iter().copied().map(damage).zip(&names).filter_map(|(error, name)| Some((*name, error?))).collect()
     }
 
     /// What a server would load, and how far the log goes.

@@ -58,12 +58,15 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
     let mut plan = Plan::default();
     let mut segments = Vec::new();
     let mut snapshots = Vec::new();
+    let damaged = files.damaged_snapshots();
     match files.load() {
-        Ok((_, recovered)) if recovered.report.unusable.is_some() => {
-            if let Some((name, error)) = recovered.report.unusable {
-                say(&format!("damaged: {name}: {error}; what is before it serves"))?;
+        Ok((_, recovered)) if recovered.report.unusable.is_some() || !damaged.is_empty() => {
+            for (name, error) in damaged.iter().copied().chain(recovered.report.unusable) {
+                if !snapshots.contains(&name) {
+                    say(&format!("damaged: {name}: {error}; the others and the log serve"))?;
+                    snapshots.push(name);
+                }
             }
-            snapshots.extend(recovered.snapshots.iter().filter(|snapshot| snapshot.unusable).map(|snapshot| snapshot.name));
         }
         Ok(_) => {
             say("nothing to repair: the data is sound")?;
