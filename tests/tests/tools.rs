@@ -350,3 +350,92 @@ SHUTDOWN NOSAVE
     server.wait().expect("it ends");
     check_import(&scratch.path().join("dump.rdb"));
 }
+
+/// A directory with two snapshots and a log that begins behind the first write; returns the names of its snapshots, the newest last.
+fn data_with_snapshots(directory: &Path) -> Vec<String> {
+    // The last round in a run, and so a segment, of its own.
+    for rounds in [0..2, 2..3] {
+        let server = Setup::new(directory).start();
+        let mut client = Client::connect(&server.address.to_string()).expect("a server");
+        for round in rounds {
+            for key in 0..20 {
+                client.set(format!("key:{key}"), format!("{round}"), &SetOptions::default()).expect("stored");
+            }
+            if round < 2 {
+                client.snapshot().expect("published");
+            }
+        }
+        server.stop();
+    }
+    let mut names: Vec<String> =
+        fs::read_dir(directory).expect("a directory").flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| name.ends_with(".osnap"));
+    names.sort();
+    assert!(!names.is_empty(), "no snapshot");
+    names
+}
+
+#[test]
+fn snapshots_are_checked_and_backed_up_with_the_log() {
+    let scratch = scratch();
+    let path = |name: &str| scratch.path().join(name);
+    let snapshots = data_with_snapshots(&path("data"));
+    let checked = done(["check", text(&path("data"))]);
+    assert!(checked.contains(&format!("{}: whole, 20 keys", snapshots.last().expect("one"))), "{checked}");
+    let dump = done(["dump", text(&path("data"))]);
+    assert_eq!(dump.lines().count(), 21, "{dump}");
+    done(["backup", text(&path("backup")), text(&path("data"))]);
+    assert!(snapshots.iter().all(|name| path("backup").join(name).exists()));
+    done(["restore", text(&path("backup")), text(&path("restored"))]);
+    assert_eq!(done(["dump", text(&path("restored"))]), dump);
+    // The end of the second round: the snapshots up to there are kept.
+    done(["restore", text(&path("backup")), text(&path("earlier")), "--at", "40"]);
+    assert!(done(["dump", text(&path("earlier"))]).lines().skip(1).all(|line| line.contains("\"value\":\"1\"")));
+}
+
+#[test]
+fn a_damaged_snapshot_is_set_aside_and_nothing_is_lost() {
+    let scratch = scratch();
+    let data = scratch.path().join("data");
+    let snapshots = data_with_snapshots(&data);
+    let dump = done(["dump", text(&data)]);
+    // The spare first, which a server would not look at.
+    for name in &snapshots {
+        let mut bytes = fs::read(data.join(name)).expect("a snapshot");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(data.join(name), bytes).expect("a snapshot");
+        let checked = osprey(["check", text(&data)]);
+        assert_eq!(checked.code, Some(1), "{}", checked.out);
+        assert!(checked.out.contains(&format!("damaged: {name}: ")), "{}", checked.out);
+        let repaired = osprey(["repair", text(&data), "--yes"]);
+        assert_eq!(repaired.code, Some(0), "{}{}", repaired.out, repaired.err);
+        assert!(
+            repaired.out.contains("no record is lost") && repaired.out.contains(&format!("{name}: moved to quarantine")),
+            "{}",
+            repaired.out
+        );
+        assert_eq!((done(["dump", text(&data)]), osprey(["check", text(&data)]).code), (dump.clone(), Some(0)));
+    }
+    Setup::new(&data).start().stop();
+}
+
+#[test]
+fn without_any_snapshot_a_log_that_begins_late_is_what_is_left() {
+    let scratch = scratch();
+    let data = scratch.path().join("data");
+    let snapshots = data_with_snapshots(&data);
+    for name in &snapshots {
+        let mut bytes = fs::read(data.join(name)).expect("a snapshot");
+        bytes.truncate(bytes.len() - 10);
+        fs::write(data.join(name), bytes).expect("a snapshot");
+    }
+    // What a run would have removed in time.
+    fs::remove_file(data.join("wal-00000001.oswal")).expect("a segment");
+    assert_eq!(osprey(["check", text(&data)]).code, Some(1));
+    let repaired = osprey(["repair", text(&data), "--yes"]);
+    assert_eq!(repaired.code, Some(0), "{}{}", repaired.out, repaired.err);
+    assert!(repaired.out.contains("lost: LSN 1–40,"), "{}", repaired.out);
+    assert_eq!(done(["dump", text(&data)]).matches("\"value\":\"2\"").count(), 20);
+    Setup::new(&data).start().stop();
+}

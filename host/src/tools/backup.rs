@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use crc32c::crc32c_append;
+use osprey_core::storage::SnapshotName;
 
 use super::answer::count;
 use super::directory::{DataDirectory, Files};
@@ -37,6 +38,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
     let lengths: Vec<(PathBuf, u64)> = files
         .paths
         .values()
+        .chain(files.snapshots.values())
         .map(|path| Ok((path.clone(), fs::metadata(path)?.len())))
         .collect::<io::Result<_>>()
         .map_err(Failure::file("read", path))?;
@@ -44,7 +46,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
     copy_all(&lengths, &target)?;
     let keys = publish(&target)?;
     let bytes = lengths.iter().map(|(_, length)| length).sum();
-    let said = format!("{}, {}, {}: copied and verified", count(lengths.len() as u64, "segment"), count(bytes, "byte"), count(keys, "key"));
+    let said = format!("{}, {}, {}: copied and verified", count(lengths.len() as u64, "file"), count(bytes, "byte"), count(keys, "key"));
     writeln!(io::stdout(), "{said}").map_err(|error| Failure::output(&error))?;
     Ok(SOUND)
 }
@@ -89,13 +91,14 @@ fn checksum(mut from: impl Read, mut each: impl FnMut(&[u8]) -> io::Result<()>) 
     }
 }
 
-/// Recovers from the copies as a trial, and gives them their names, the first segment's last: without it a server refuses the rest. Returns the number of keys.
+/// Recovers from the copies as a trial, and gives them their names: the first segment's behind the other segments', then the snapshots'. Without them a server refuses the rest. Returns the number of keys.
 pub(super) fn publish(target: &DataDirectory) -> Result<u64, Failure> {
     let failed = Failure::file("list", &target.path);
     let names: Vec<String> = target.names().map_err(&failed)?;
     let copies = names.iter().filter_map(|name| name.strip_suffix(SUFFIX));
     let view = copies.clone().filter_map(|name| Some((crate::storage::number_of(name)?, target.path.join(format!("{name}{SUFFIX}")))));
-    let trial = Files::new(view.collect()).with_progress("verify").load();
+    let snapshots = copies.clone().filter_map(|name| Some((SnapshotName::parse(name)?, target.path.join(format!("{name}{SUFFIX}")))));
+    let trial = Files::new(view.collect(), snapshots.collect()).with_progress("verify").load();
     let (store, _) = trial.map_err(|error| {
         names.iter().filter(|name| name.ends_with(SUFFIX)).for_each(|name| drop(fs::remove_file(target.path.join(name))));
         Failure::recovery(&target.path, &error)

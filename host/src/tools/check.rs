@@ -8,7 +8,7 @@ use osprey_core::recovery::{RecoveryError, Report};
 use osprey_core::storage::SegmentNumber;
 
 use super::answer::{count, lsns, text, time};
-use super::directory::DataDirectory;
+use super::directory::{DataDirectory, Files};
 use super::failure::{CANNOT, DAMAGED, Failure, SOUND};
 use super::plan::{Plan, plan};
 use super::survey::{Run, Segment, survey};
@@ -29,6 +29,10 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
     let mut files = directory.files()?.with_progress("check");
     let segments = survey(&mut files)?;
     let recovered = files.load();
+    let mut damaged = files.damaged_snapshots();
+    // Whole, but not of use with this log.
+    let unusable = recovered.as_ref().ok().and_then(|(_, recovered)| recovered.report.unusable);
+    damaged.extend(unusable.filter(|(name, _)| damaged.iter().all(|(other, _)| other != name)));
     let mut out = io::stdout().lock();
     let mut say = |line: String| writeln!(out, "{line}").map_err(|error| Failure::output(&error));
     for segment in &segments {
@@ -44,7 +48,17 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
         return Ok(DAMAGED);
     }
     match recovered {
+        Ok(_) if !damaged.is_empty() => {
+            for (name, error) in damaged {
+                say(format!("damaged: {name}: {error}; the others and the log serve, and nothing is lost yet"))?;
+            }
+            say(format!("`osprey repair {}` sets it aside", path.display()))?;
+            Ok(DAMAGED)
+        }
         Ok((store, recovered)) => {
+            if let Some((name, keys)) = recovered.report.snapshot {
+                say(format!("{name}: whole, {}", count(keys, "key")))?;
+            }
             let (records, keys) = (count(recovered.report.records, "record"), count(store.len() as u64, "key"));
             let segments = count(recovered.report.segments, "segment");
             say(format!(
@@ -60,12 +74,17 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
             Ok(CANNOT)
         }
         Err(error) => {
-            lost(&plan(&segments, false)).into_iter().try_for_each(&mut say)?;
+            lost(&plan(&segments, false, based(&files, &error))).into_iter().try_for_each(&mut say)?;
             say(format!("damaged: {error}"))?;
             say(format!("`osprey repair {}` keeps what can be read", path.display()))?;
             Ok(DAMAGED)
         }
     }
+}
+
+/// Whether there is a snapshot that the log may be replayed on.
+pub(super) fn based(files: &Files, error: &RecoveryError) -> bool {
+    !files.snapshots.is_empty() && !matches!(error, RecoveryError::Snapshot(..))
 }
 
 /// What a repair by this plan can't save, in lines.

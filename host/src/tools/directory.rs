@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crc32c::crc32c_append;
 use osprey_core::recovery::{self, Recovered, RecoveryError};
-use osprey_core::storage::{LogFiles, SegmentNumber, StorageError};
+use osprey_core::snapshot::{self, SnapshotError};
+use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, StorageError};
 use osprey_core::store::Store;
 
 use super::failure::Failure;
@@ -81,7 +82,8 @@ impl DataDirectory {
     pub(super) fn files(&self) -> Result<Files, Failure> {
         let names = self.names().map_err(Failure::file("list", &self.path))?;
         let named = names.iter().filter_map(|name| Some((number_of(name)?, self.path.join(name))));
-        Ok(Files::new(named.collect()))
+        let snapshots = names.iter().filter_map(|name| Some((SnapshotName::parse(name)?, self.path.join(name))));
+        Ok(Files::new(named.collect(), snapshots.collect()))
     }
 }
 
@@ -94,14 +96,15 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), Failure> {
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) paths: BTreeMap<SegmentNumber, PathBuf>,
+    pub(super) snapshots: BTreeMap<SnapshotName, PathBuf>,
     reading: Option<(SegmentNumber, File)>,
     read: u64,
     progress: Option<Progress>,
 }
 
 impl Files {
-    pub(super) fn new(paths: BTreeMap<SegmentNumber, PathBuf>) -> Self {
-        Self { paths, reading: None, read: 0, progress: None }
+    pub(super) fn new(paths: BTreeMap<SegmentNumber, PathBuf>, snapshots: BTreeMap<SnapshotName, PathBuf>) -> Self {
+        Self { paths, snapshots, reading: None, read: 0, progress: None }
     }
 
     /// Shows progress from now on, over all segments read once.
@@ -111,10 +114,17 @@ impl Files {
         self
     }
 
+    /// Snapshots that are not whole, and why: also those that a server would not look at yet.
+    pub(super) fn damaged_snapshots(&mut self) -> Vec<(SnapshotName, SnapshotError)> {
+        let names: Vec<SnapshotName> = self.snapshots.keys().copied().collect();
+        let damage = |name| snapshot::verify(|offset, buffer: &mut [u8]| self.read_snapshot(name, offset, buffer), crc32c_append).err();
+        names.iter().copied().map(damage).zip(&names).filter_map(|(error, name)| Some((*name, error?))).collect()
+    }
+
     /// What a server would load, and how far the log goes.
     pub(super) fn load(&mut self) -> Result<(Store, Recovered), RecoveryError> {
         let mut store = Store::new([0; 16]).map_err(|_| RecoveryError::OutOfMemory)?;
-        let recovered = recovery::recover(self, &mut store, crc32c_append, &mut |_| ())?;
+        let recovered = recovery::recover(self, &mut store, crc32c_append, &mut |_| {})?;
         Ok((store, recovered))
     }
 }
@@ -144,6 +154,25 @@ impl LogFiles for Files {
         self.read += filled as u64;
         if let Some(progress) = &mut self.progress {
             progress.set(self.read);
+        }
+        Ok(filled)
+    }
+
+    fn snapshots(&mut self) -> Result<Vec<(SnapshotName, u64)>, StorageError> {
+        let lengths = self.snapshots.iter().map(|(name, path)| Ok((*name, fs::metadata(path)?.len())));
+        lengths.collect::<io::Result<_>>().map_err(|error| StorageError::Io(error.raw_os_error()))
+    }
+
+    fn read_snapshot(&mut self, name: SnapshotName, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        let failed = |error: io::Error| StorageError::Io(error.raw_os_error());
+        let path = self.snapshots.get(&name).ok_or(StorageError::Io(None))?;
+        let file = File::open(path).map_err(failed)?;
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, offset + filled as u64).map_err(failed)? {
+                0 => break,
+                read => filled += read,
+            }
         }
         Ok(filled)
     }

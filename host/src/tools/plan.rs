@@ -55,13 +55,15 @@ pub(super) struct Plan {
 }
 
 /// Makes a plan. `cut`: keep nothing behind the first bad place, so that the state is one that there was.
-pub(super) fn plan(survey: &[Segment], cut: bool) -> Plan {
+/// `based`: a snapshot stands for what was before the first segment.
+pub(super) fn plan(survey: &[Segment], cut: bool, based: bool) -> Plan {
     let mut plan = Plan::default();
     let log = sort(survey, &mut plan.aside);
     let (Some((&first, _)), Some((&last, _))) = (log.first_key_value(), log.last_key_value()) else { return plan };
-    let begins = log.values().next().is_some_and(|(_, header)| header.first_lsn == Lsn(1));
+    let first_lsn = log.values().next().map_or(Lsn(1), |(_, header)| header.first_lsn);
+    let begins = first_lsn == Lsn(1) || based;
     let start = if begins || first.0 <= 1 { first.0 } else { first.0 - 1 };
-    let mut walk = Walk { log: &log, plan: &mut plan, next: Lsn(1), cut, stopped: Stopped::No };
+    let mut walk = Walk { log: &log, plan: &mut plan, next: if based { first_lsn } else { Lsn(1) }, cut, stopped: Stopped::No };
     for number in start..=last.0 {
         walk.segment(SegmentNumber(number));
     }

@@ -13,12 +13,13 @@ use clap::Args;
 use crc32c::crc32c_append;
 use jiff::Timestamp;
 use osprey_core::recovery::RecoveryError;
-use osprey_core::storage::SegmentNumber;
+use osprey_core::storage::{SegmentNumber, SnapshotName};
+use osprey_core::units::Lsn;
 use osprey_core::wal::frame::Records;
 use osprey_core::wal::salvage::{Piece, Scanner};
 
 use super::answer::{count, text};
-use super::check::{TODO_NAME, lost};
+use super::check::{TODO_NAME, based, lost};
 use super::directory::{DataDirectory, Files, sync_directory};
 use super::failure::{DAMAGED, Failure, SOUND};
 use super::plan::{Output, Part, Plan, plan};
@@ -54,18 +55,38 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
         carry_out(&directory)?;
     }
     let mut files = directory.files()?.with_progress("repair");
+    let mut plan = Plan::default();
+    let mut segments = Vec::new();
+    let mut snapshots = Vec::new();
+    let damaged = files.damaged_snapshots();
     match files.load() {
+        Ok((_, recovered)) if recovered.report.unusable.is_some() || !damaged.is_empty() => {
+            for (name, error) in damaged.iter().copied().chain(recovered.report.unusable) {
+                if !snapshots.contains(&name) {
+                    say(&format!("damaged: {name}: {error}; the others and the log serve"))?;
+                    snapshots.push(name);
+                }
+            }
+        }
         Ok(_) => {
             say("nothing to repair: the data is sound")?;
             return Ok(SOUND);
         }
         Err(error @ (RecoveryError::OutOfMemory | RecoveryError::Storage(..))) => return Err(Failure::recovery(path, &error)),
-        Err(error) => say(&format!("damaged: {error}"))?,
+        Err(error) => {
+            say(&format!("damaged: {error}"))?;
+            segments = survey(&mut files)?;
+            plan = self::plan(&segments, arguments.cut, based(&files, &error));
+            name_given_up(&mut files, &segments, &mut plan)?;
+            // A snapshot is of no use without the log up to its end.
+            let cut = plan.losses.first().filter(|_| arguments.cut).map(|loss| loss.first);
+            let useless = |name: &SnapshotName| !based(&files, &error) || cut.is_some_and(|cut| name.end >= cut);
+            snapshots.extend(files.snapshots.keys().copied().filter(useless));
+        }
     }
-    let segments = survey(&mut files)?;
-    let mut plan = plan(&segments, arguments.cut);
-    name_given_up(&mut files, &segments, &mut plan)?;
-    let todo = prepare(&directory, &mut files, &segments, &mut plan)?;
+    files.snapshots.retain(|name, _| !snapshots.contains(name));
+    let mut todo = prepare(&directory, &mut files, &segments, &mut plan)?;
+    todo.remove.extend(snapshots.iter().map(ToString::to_string));
     let report = report(&plan, &todo);
     for line in report.iter().take(LINES_MAX) {
         say(line)?;
@@ -139,7 +160,9 @@ fn prepare(directory: &DataDirectory, files: &mut Files, segments: &[Segment], p
     view.retain(|name, _| !moved.contains(name));
 
     // How the log before ends: its chain, and the epoch of a segment that is not sealed.
-    let (mut chain, mut open_epoch) = (0, None);
+    // What is before a log that begins late is not there to be compared with.
+    let begins = plan.outputs.first().map_or(0, |first| if first.header.first_lsn > Lsn(1) { first.header.chain } else { 0 });
+    let (mut chain, mut open_epoch) = (begins, None);
     for at in 0..plan.outputs.len() {
         let (before, behind) = plan.outputs.split_at_mut(at + 1);
         let Some(output) = before.last_mut() else { break };
@@ -164,7 +187,7 @@ fn prepare(directory: &DataDirectory, files: &mut Files, segments: &[Segment], p
     todo.remove = gone.iter().chain(&moved).map(ToString::to_string).filter(|name| !staying.contains(name)).collect();
     todo.remove.sort_unstable();
     todo.remove.reverse();
-    let trial = Files::new(view).load();
+    let trial = Files::new(view, files.snapshots.clone()).load();
     if let Err(error) = trial {
         clean(directory)?;
         return Err(Failure::damaged(format!(

@@ -77,14 +77,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
 type Lengths = Vec<(PathBuf, u64)>;
 
 fn all(files: &mut Files) -> Result<Lengths, Failure> {
-    let lengths = files.paths.values().map(|path| Ok((path.clone(), fs::metadata(path)?.len())));
+    let lengths = files.paths.values().chain(files.snapshots.values()).map(|path| Ok((path.clone(), fs::metadata(path)?.len())));
     lengths.collect::<io::Result<_>>().map_err(|error| Failure::cannot(format!("the backup cannot be read: {error}")))
 }
 
 /// How much of each segment is kept, and what the last frame says: frames are kept whole, and with them what belongs together.
 fn up_to(files: &mut Files, moment: Moment) -> Result<(Lengths, (Lsn, Millis)), Failure> {
     let mut keep = Vec::new();
-    let mut tail = Tail { next_lsn: Lsn(1), chain: 0 };
+    let mut tail;
     let mut reached = None;
     let unreadable = |error| Failure::cannot(format!("the backup cannot be read: {error}"));
     'log: for (number, length) in files.segments().map_err(unreadable)? {
@@ -93,8 +93,8 @@ fn up_to(files: &mut Files, moment: Moment) -> Result<(Lengths, (Lsn, Millis)), 
         files.read(number, 0, &mut bytes).map_err(unreadable)?;
         let header =
             SegmentHeader::decode(&bytes, crc32c_append).map_err(|error| Failure::damaged(format!("{}: {error}", path.display())))?;
-        // A SEAL that was torn away is passed over as recovery does.
-        tail.chain = header.chain;
+        // As the header says: the log may begin late, with a snapshot; and a SEAL that was torn away is passed over as recovery does.
+        tail = Tail { next_lsn: header.first_lsn, chain: header.chain };
         let mut reader = SegmentReader::new(number, length, header.salt, crc32c_append);
         let mut end = HEADER_BYTES;
         while let Some(frame) = reader.next(files, &mut tail)? {
@@ -118,7 +118,13 @@ fn up_to(files: &mut Files, moment: Moment) -> Result<(Lengths, (Lsn, Millis)), 
         keep.push((path, end));
     }
     match reached {
-        Some(reached) => Ok((keep, reached)),
+        Some(reached) => {
+            // A snapshot is of use only with the log up to its end. If none is left, the log has to go back to the beginning, as the trial will tell.
+            for (_, path) in files.snapshots.iter().filter(|(name, _)| name.end <= reached.0) {
+                keep.push((path.clone(), fs::metadata(path).map_err(Failure::file("read", path))?.len()));
+            }
+            Ok((keep, reached))
+        }
         None => Err(Failure::cannot("the log begins later than that: nothing was restored")),
     }
 }
