@@ -65,6 +65,8 @@ const MIB: u32 = 1 << 20;
 const CLIENTS: u32 = 50;
 const CLIENTS_LARGE: u32 = 8;
 const CLIENTS_MANY: u32 = 10_000;
+/// For the questions whether a server answers, and what it has open besides.
+pub(crate) const SPARE_CLIENTS: u32 = 100;
 
 const fn entry(server: Server, clients: u32) -> Entry {
     Entry { server, clients }
@@ -163,6 +165,11 @@ pub(crate) const CASES: [Case; 8] = [
 ];
 
 impl Case {
+    /// So many connections that servers have to be told, if there are.
+    pub(crate) fn many_clients(&self) -> Option<u32> {
+        self.entries.iter().map(|entry| entry.clients).max().filter(|&clients| clients >= CLIENTS_MANY)
+    }
+
     /// Whether its throughput is best told in bytes.
     pub(crate) fn is_large(&self) -> bool {
         matches!(self.panel, Panel::LargeGet | Panel::LargeSet)
@@ -189,25 +196,30 @@ impl Server {
         }
     }
 
-    /// With `PORT` and `DIR` to be put in. Each is told how many connections there may be; rewriting its log is switched off in Redis, as Osprey has nothing like it.
+    /// With `PORT` and `DIR` to be put in. Rewriting its log is switched off in Redis, as Osprey has nothing like it.
     pub(crate) fn command_line(self, case: &Case) -> String {
-        let redis = "redis-server --bind 127.0.0.1 --port PORT --dir DIR --maxclients 10100 --save \"\" --appendonly";
+        let many = case.many_clients();
+        let option = |text: &str| many.map_or_else(String::new, |clients| format!("{text}{}", clients + SPARE_CLIENTS));
+        let osprey = |sync_policy| {
+            let clients_max = option(" OSPREY_MAX_CLIENTS=");
+            format!("env OSPREY_SYNC_POLICY={sync_policy}{clients_max} osprey --listen 127.0.0.1:PORT --data-dir DIR")
+        };
+        let redis = |persistence| {
+            let clients_max = option(" --maxclients ");
+            format!("redis-server --bind 127.0.0.1 --port PORT --dir DIR{clients_max} --save \"\" --appendonly {persistence}")
+        };
         match self {
             Self::OspreyOs => osprey("os"),
             Self::OspreyAlways => osprey("always"),
-            Self::Redis => format!("{redis} no"),
-            Self::RedisEverysec => format!("{redis} yes --appendfsync everysec --auto-aof-rewrite-percentage 0"),
-            Self::RedisAlways => format!("{redis} yes --appendfsync always --auto-aof-rewrite-percentage 0"),
+            Self::Redis => redis("no"),
+            Self::RedisEverysec => redis("yes --appendfsync everysec --auto-aof-rewrite-percentage 0"),
+            Self::RedisAlways => redis("yes --appendfsync always --auto-aof-rewrite-percentage 0"),
             Self::Memcached => {
                 let item = if case.is_large() { " -I 2m" } else { "" };
-                format!("memcached -u root -l 127.0.0.1 -p PORT -t 1 -m 1024 -c 10100{item}")
+                format!("memcached -u root -l 127.0.0.1 -p PORT -t 1 -m 1024{}{item}", option(" -c "))
             }
         }
     }
-}
-
-fn osprey(sync_policy: &str) -> String {
-    format!("env OSPREY_SYNC_POLICY={sync_policy} OSPREY_MAX_CLIENTS=10100 osprey --listen 127.0.0.1:PORT --data-dir DIR")
 }
 
 impl Product {

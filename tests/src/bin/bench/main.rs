@@ -23,8 +23,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use rustix::process::{Resource, getrlimit};
 
-use self::cases::{CASES, Case, Product};
+use self::cases::{CASES, Case, Product, SPARE_CLIENTS};
 use self::figures::Outcome;
 use self::load::Pace;
 use self::server::{Programs, Running};
@@ -79,6 +80,10 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
         CASES.iter().filter(|case| arguments.only.is_empty() || arguments.only.iter().any(|only| only == case.name)).collect();
     let mut outcomes = Vec::new();
     for case in cases {
+        if let Some((needed, allowed)) = too_few_descriptors(case) {
+            eprintln!("bench: {} is left out: it needs {needed} file descriptors a process, {allowed} are allowed (ulimit -Hn)", case.name);
+            continue;
+        }
         outcomes.push(run_case(case, &programs, &pace, runs, &data)?);
     }
     fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
@@ -88,6 +93,13 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     plot::draw(&plot, &outcomes, &machine.processor)?;
     println!("wrote {} and {}", table.display(), plot.display());
     Ok(())
+}
+
+/// How many a process needs for the case, and how many it may have, if that is less. Servers and load raise their limit themselves as far as they may.
+fn too_few_descriptors(case: &Case) -> Option<(u64, u64)> {
+    let needed = u64::from(case.many_clients()? + 2 * SPARE_CLIENTS);
+    let allowed = getrlimit(Resource::Nofile).maximum?;
+    (allowed < needed).then_some((needed, allowed))
 }
 
 /// All runs of a case: every server once, then every server once more in the opposite order, and so on.
