@@ -196,7 +196,7 @@ impl Server {
         }
     }
 
-    /// With `PORT` and `DIR` to be put in. Rewriting its log is switched off in Redis, as Osprey has nothing like it.
+    /// With `PORT` and `DIR` to be put in. What shortens a log, Osprey's snapshots and Redis' rewriting, is as each comes.
     pub(crate) fn command_line(self, case: &Case) -> String {
         let many = case.many_clients();
         let option = |text: &str| many.map_or_else(String::new, |clients| format!("{text}{}", clients + SPARE_CLIENTS));
@@ -212,8 +212,8 @@ impl Server {
             Self::OspreyOs => osprey("os"),
             Self::OspreyAlways => osprey("always"),
             Self::Redis => redis("no"),
-            Self::RedisEverysec => redis("yes --appendfsync everysec --auto-aof-rewrite-percentage 0"),
-            Self::RedisAlways => redis("yes --appendfsync always --auto-aof-rewrite-percentage 0"),
+            Self::RedisEverysec => redis("yes --appendfsync everysec"),
+            Self::RedisAlways => redis("yes --appendfsync always"),
             Self::Memcached => {
                 let item = if case.is_large() { " -I 2m" } else { "" };
                 format!("memcached -u root -l 127.0.0.1 -p PORT -t 1 -m 1024{}{item}", option(" -c "))

@@ -16,7 +16,7 @@ tells what a core can do. Figures are medians; a ratio is the median of the rati
 Below 1 is better for CPU, above 1 for requests. Where the load was the limit (†: more than 0.95 of its core busy) the server could have done more, and
 throughput compares less than it seems. Latency is that of a closed loop, so mostly queueing. Under `os` Osprey writes every SET to its log; Redis
 without persistence and memcached write nothing. memcached answers each `get` of a pipeline with a system call of its own: there its clients ask for
-many keys in one `get` instead.
+many keys in one `get` instead. Osprey's snapshots are counted with its CPU; when Redis rewrites its log, a process of its own does it, which isn't.
 ";
 
 pub(crate) fn render(outcomes: &[Outcome], machine: &Machine, pace: &Pace, runs: u32) -> String {
