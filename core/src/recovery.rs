@@ -376,6 +376,10 @@ impl<F: LogFiles> Log<'_, F> {
             next_lsn: first.first_lsn,
             chain: first.chain,
         });
+        // Behind what the snapshot had, if there is one.
+        let log_bytes: u64 = self.segments.iter().map(|segment| segment.length).sum();
+        self.reached.bytes_total = self.reached.bytes.saturating_add(log_bytes);
+        let mut passed = self.reached.bytes;
         let mut next_segment = SegmentNumber(1);
         let mut keep = self.segments.len();
         // The last frame's checksum before the segment that was read last.
@@ -386,6 +390,9 @@ impl<F: LogFiles> Log<'_, F> {
             let before = tail.next_lsn;
             let reader = self.replay_segment(&header, length, &mut tail)?;
             self.report.bytes += reader.end();
+            // Its header and what was reserved behind its end, too.
+            passed = passed.saturating_add(length);
+            self.reached.bytes = passed;
             next_segment = if tail.next_lsn == before || planted("segment_reused") { header.number } else { header.number.next() };
             let next = self.segments.get(at + 1).map(|next| next.header);
             self.report.sealed = reader.sealed() && next.is_none();

@@ -50,6 +50,19 @@ fn logged(policy: SyncPolicy, writes: usize, seed: u64) -> (Machine, History) {
     (machine, history)
 }
 
+/// Who waits for a long recovery is told from the beginning how much there is to read.
+#[test]
+fn progress_is_told_of_the_whole() {
+    let (machine, _) = logged(SyncPolicy::Os, 300, 2);
+    let mut disk = machine.kill();
+    let mut told = Vec::new();
+    Engine::recover_with(small_options(SyncPolicy::Os), &mut disk, BEGIN, &mut |progress| told.push(progress)).expect("an undamaged log");
+    let (first, last) = (told.first().expect("300 frames"), told.last().expect("300 frames"));
+    assert!(first.bytes * 10 < first.bytes_total, "{first:?}");
+    assert!(told.iter().all(|progress| progress.bytes_total == first.bytes_total && progress.bytes <= progress.bytes_total));
+    assert!(last.bytes * 4 > last.bytes_total * 3 && last.keys > 0, "{last:?}");
+}
+
 #[test]
 fn a_log_of_many_segments_is_recovered() {
     for policy in POLICIES {
