@@ -135,8 +135,9 @@ fn increment(command: &[String], known: (i64, i64), lifetime: Duration) -> Resul
     Ok((last, sent))
 }
 
-/// Stores until memory is used up, and boots again: what was let in must find room in recovery too. Returns how many keys that are.
-fn fill(command: &[String]) -> Result<usize, String> {
+/// Stores until memory is used up, and boots again: what was let in must find room in recovery too. Returns how many keys that are, and
+/// what the machine said of its second boot.
+fn fill(command: &[String]) -> Result<(usize, String), String> {
     let mut machine = Powered::on(command)?;
     machine.line()?;
     let mut stored = 0;
@@ -158,7 +159,7 @@ fn fill(command: &[String]) -> Result<usize, String> {
             return Err(format!("after {greeting:?} key {key} of {stored} is {head:?}, {value:?}"));
         }
     }
-    Ok(stored)
+    Ok((stored, greeting))
 }
 
 fn run() -> Result<String, String> {
@@ -175,10 +176,11 @@ fn run() -> Result<String, String> {
     if rounds > 0 && acknowledged == 0 {
         return Err("no increment was acknowledged in any round".to_owned());
     }
-    let stored = fill(command)?;
+    let (stored, greeting) = fill(command)?;
     Ok(format!(
-        "{} boots, {acknowledged} increments survived {rounds} power cuts amid them, none acknowledged was lost; {stored} keys until out of memory, all there after the next",
-        rounds + 5
+        "{} boots, {acknowledged} increments survived {rounds} power cuts amid them, none acknowledged was lost; {stored} keys until out of memory, all there after the next ({})",
+        rounds + 5,
+        greeting.trim_start_matches("# osprey: ")
     ))
 }
 

@@ -155,6 +155,8 @@ impl<F: NorFlash> FlashLog<F> {
             StorageOp::Sync { segment, trim_to: Some(length) } => self.truncate(*segment, *length),
             // Whatever was written is durable.
             StorageOp::Sync { segment, trim_to: None } => self.live(*segment).map(drop),
+            // The engine asks for none unless it was told to: `Options::snapshots` is left empty.
+            StorageOp::Snapshot(_) => Err(FAILED),
         }
     }
 

@@ -22,7 +22,7 @@ use uart_16550::backend::PioBackend;
 use uart_16550::{Config, Uart16550};
 
 /// Enough to recover what the limit on the data lets in: 218 KiB were used at most, and pieces are lost between blocks.
-const HEAP_BYTES: usize = 320 << 10;
+const HEAP_BYTES: usize = 512 << 10;
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();
