@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use osprey_core::storage::{SegmentNumber, SnapshotName, SnapshotOp, StorageDone, StorageError, StorageOp};
 
 use crate::memory_log::MemoryLog;
+use crate::museum::planted;
 
 const SECTOR_BYTES: usize = 512;
 
@@ -276,6 +277,7 @@ impl Disk {
                 }
             }
             SnapshotOp::Publish { name } => match step {
+                0 if planted("snapshot_renamed_unsynced") => {}
                 0 => {
                     self.files[file].begin_sync();
                     self.files[file].end_sync();
@@ -284,6 +286,7 @@ impl Disk {
                     self.draft = None;
                     self.names.insert(Name::Snapshot(*name), file);
                 }
+                _ if planted("snapshot_name_unsynced") => {}
                 _ => self.durable_names.clone_from(&self.names),
             },
             SnapshotOp::Discard => self.draft = None,
