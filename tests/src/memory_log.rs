@@ -1,15 +1,15 @@
-//! The log's segments in memory, without faults: everything is done at once and nothing is lost.
+//! The log's segments, and snapshots to recover from, in memory, without faults: everything is done at once and nothing is lost.
 //!
 //! Uses `alloc` only, so that the proof in `tests/no_std` runs on it too.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use osprey_core::storage::{LogFiles, SegmentNumber, StorageError, StorageOp};
+use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, StorageError, StorageOp};
 
-/// Segments by number.
+/// Segments by number, and snapshots by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemoryLog(pub BTreeMap<SegmentNumber, Vec<u8>>);
+pub struct MemoryLog(pub BTreeMap<SegmentNumber, Vec<u8>>, pub BTreeMap<SnapshotName, Vec<u8>>);
 
 const MISSING: StorageError = StorageError::Io(None);
 
@@ -22,7 +22,7 @@ impl MemoryLog {
         match op {
             StorageOp::Reserve { .. } => {}
             StorageOp::Start { segment, header } => drop(self.0.insert(*segment, header.clone())),
-            // Never asked for: `Options::snapshots` is `None`.
+            // Nobody asks for one here.
             StorageOp::Snapshot(_) => return Err(MISSING),
             StorageOp::Append { segment, offset, data, .. } => {
                 let file = self.0.get_mut(segment).ok_or(MISSING)?;
@@ -42,10 +42,7 @@ impl LogFiles for MemoryLog {
 
     fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
         let file = self.0.get(&segment).ok_or(MISSING)?;
-        let rest = usize::try_from(offset).ok().and_then(|offset| file.get(offset..)).unwrap_or_default();
-        let len = rest.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&rest[..len]);
-        Ok(len)
+        Ok(read_at(file, offset, buffer))
     }
 
     fn truncate(&mut self, segment: SegmentNumber, length: u64) -> Result<(), StorageError> {
@@ -61,4 +58,19 @@ impl LogFiles for MemoryLog {
     fn sync(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
         self.0.get(&segment).map(|_| ()).ok_or(MISSING)
     }
+
+    fn snapshots(&mut self) -> Result<Vec<(SnapshotName, u64)>, StorageError> {
+        Ok(self.1.iter().map(|(&name, file)| (name, file.len() as u64)).collect())
+    }
+
+    fn read_snapshot(&mut self, name: SnapshotName, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        Ok(read_at(self.1.get(&name).ok_or(MISSING)?, offset, buffer))
+    }
+}
+
+fn read_at(file: &[u8], offset: u64, buffer: &mut [u8]) -> usize {
+    let rest = usize::try_from(offset).ok().and_then(|offset| file.get(offset..)).unwrap_or_default();
+    let len = rest.len().min(buffer.len());
+    buffer[..len].copy_from_slice(&rest[..len]);
+    len
 }

@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use crate::museum::planted;
 use crate::recovery::{SegmentInfo, SnapshotInfo};
 use crate::storage::{SegmentNumber, SnapshotName, SnapshotOp};
 use crate::units::{Lsn, Millis};
@@ -47,12 +48,16 @@ pub(super) fn removals(kept: &[SnapshotInfo], segments: &[SegmentInfo], retentio
     removals.snapshots.try_reserve(kept.len()).ok()?;
     removals.segments.try_reserve(segments.len()).ok()?;
     let usable = || kept.iter().filter(|snapshot| !snapshot.unusable).map(|snapshot| snapshot.name);
-    let spare = usable().rev().nth(1);
+    let generations = if planted("no_spare_generation") { 1 } else { 2 };
+    let spare = usable().rev().nth(generations - 1);
     // Where there is none, it is the log from its beginning, if that is still there.
     let mut needed = spare.map(|spare| Lsn(spare.begin.0 + 1)).or_else(|| {
         let whole = segments.first().is_some_and(|first| first.first_lsn == Lsn(1));
         usable().next().filter(|_| !whole).map(|only| Lsn(only.begin.0 + 1))
     })?;
+    if planted("segment_of_the_spare_removed") {
+        needed = usable().next_back().map_or(needed, |newest| Lsn(newest.begin.0 + 1));
+    }
     for snapshot in kept {
         let (name, newer) = (snapshot.name, usable().find(|other| *other > snapshot.name));
         // An older one is where the window's first moments are restored from, unless the next is, too.
@@ -60,7 +65,7 @@ pub(super) fn removals(kept: &[SnapshotInfo], segments: &[SegmentInfo], retentio
         if snapshot.unusable || (spare.is_some_and(|spare| name < spare) && !in_window) {
             removals.snapshots.push(name);
         } else {
-            needed = needed.min(Lsn(name.begin.0 + 1));
+            needed = if planted("segment_of_the_spare_removed") { needed } else { needed.min(Lsn(name.begin.0 + 1)) };
         }
     }
     needed = needed.min(window.unwrap_or(needed));

@@ -13,6 +13,7 @@ use core::fmt;
 
 use super::retention::{self, Removals, Retention};
 use crate::checksum::Checksum;
+use crate::museum::planted;
 use crate::record::OutOfMemory;
 use crate::recovery::{Recovered, SegmentInfo, SnapshotInfo};
 use crate::snapshot::reader::CHUNK_BYTES;
@@ -261,6 +262,9 @@ impl Snapshots {
     }
 
     fn begin(&mut self, now: Millis, log: &LogWriter, store: &Store) -> Option<SnapshotOp> {
+        if let (true, [oldest, _, ..]) = (planted("older_generation_removed_first"), self.kept.as_slice()) {
+            self.removals.only(oldest.name);
+        }
         self.requested = false;
         self.started += 1;
         let begin = log.last_lsn();
@@ -304,6 +308,13 @@ impl Snapshots {
         if self.under_way {
             return None;
         }
+        if planted("older_generation_removed_first")
+            && matches!(self.phase, Phase::Walking { .. })
+            && let Some(op) = self.removals.next()
+        {
+            self.under_way = true;
+            return Some(StorageOp::Snapshot(op));
+        }
         let op = match &mut self.phase {
             Phase::Idle if self.requested && !self.stopping && !log.starting() => self.begin(now, log, store)?,
             Phase::Walking { .. } => {
@@ -315,7 +326,7 @@ impl Snapshots {
             }
             Phase::Securing => {
                 let taking = self.taking.as_mut()?;
-                if log.durable_lsn() < taking.end {
+                if log.durable_lsn() < taking.end && !planted("published_before_durable") {
                     log.request_sync();
                     return None;
                 }
@@ -412,13 +423,14 @@ impl Snapshots {
         let mut check = || {
             decoder.feed(&buffer)?;
             while !matches!(decoder.next()?, Decoded::More) {}
-            Ok(if buffer.len() < CHUNK_BYTES { Some(decoder.end()?) } else { None })
+            Ok(if buffer.len() < CHUNK_BYTES { Some(decoder.end()?.end) } else { None })
         };
         let checked: Result<_, SnapshotError> = check();
         let Some(taking) = &self.taking else { return };
+        let checked = if planted("snapshot_not_verified") { Ok(Some(taking.end)) } else { checked };
         match checked {
             Ok(None) => {}
-            Ok(Some(footer)) if footer.end == taking.end => {
+            Ok(Some(end)) if end == taking.end => {
                 let (name, bytes) = (taking.name(), taking.offset);
                 if self.kept.try_reserve(1).is_err() {
                     return self.fail(SnapshotFailure::OutOfMemory, now);

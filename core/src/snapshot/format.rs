@@ -34,6 +34,7 @@
 //! The length is only believed when the block's own checksum matches. The salt keeps clients from storing something that looks like a block.
 
 use crate::checksum::Checksum;
+use crate::museum::planted;
 use crate::units::{Lsn, Millis, Version};
 use crate::wal::segment::{COUNTERS, DatabaseId, Fields};
 
@@ -233,7 +234,7 @@ impl Footer {
         let previous = fields.u32();
         let (covered, _) = bytes.split_at(44);
         let right = checksum(salted, covered) == fields.u32() && footer.end.0 < COUNTERS.end;
-        right.then_some((footer, previous))
+        (right || planted("snapshot_footer_unchecked")).then_some((footer, previous))
     }
 }
 

@@ -30,6 +30,7 @@ use core::ops::Range;
 
 use super::format::{BLOCK_HEADER_BYTES, BlockHeader, FOOTER_BYTES, FORMAT, Footer, HEADER_BYTES, Header, HeaderError, is_footer};
 use crate::checksum::Checksum;
+use crate::museum::planted;
 use crate::record::{Kind, OutOfMemory, Record};
 use crate::storage::StorageError;
 use crate::wal::frame::Records;
@@ -213,7 +214,7 @@ impl Decoder {
             let wrong = SnapshotError::Footer(self.offset);
             let (footer, previous) = Footer::decode(bytes, self.salted, self.checksum).ok_or(wrong)?;
             let fits = (footer.blocks, footer.records, previous) == (self.blocks, self.records, self.chain) && footer.end >= header.begin;
-            if !fits {
+            if !fits && !planted("snapshot_footer_unchecked") {
                 return Err(wrong);
             }
             self.footer = Some(footer);
@@ -229,7 +230,7 @@ impl Decoder {
         }
         let len = usize::try_from(block.payload_len).map_err(|_| SnapshotError::OutOfMemory)?;
         let Some(payload) = rest.get(BLOCK_HEADER_BYTES..).and_then(|behind| behind.get(..len)) else { return Ok(Found::More) };
-        if (self.checksum)(self.salted, payload) != block.payload_crc {
+        if (self.checksum)(self.salted, payload) != block.payload_crc && !planted("snapshot_payload_unchecked") {
             return Err(damaged);
         }
         let mut records = 0;

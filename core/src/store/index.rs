@@ -292,7 +292,8 @@ impl Index {
     ) -> Result<Option<u64>, OutOfMemory> {
         let place = usize::try_from(from.checked_shr(u64::BITS - self.depth).unwrap_or(0)).map_err(|_| OutOfMemory)?;
         let Some(table) = self.directory.get(place).and_then(|&table| self.tables.get(table as usize)) else { return Ok(None) };
-        let range = u64::BITS - table.depth;
+        let depth = if planted("snapshot_skips_split_tables") { self.tables.first().map_or(0, |first| first.depth) } else { table.depth };
+        let range = u64::BITS - depth;
         let begin = from.checked_shr(range).unwrap_or(0).checked_shl(range).unwrap_or(0);
         let next = 1_u64.checked_shl(range).and_then(|range| begin.checked_add(range));
         let bytes: usize = table.slots.iter().map(|&slot| slabs.bytes_of(slot)).sum();

@@ -20,7 +20,7 @@ mod tour {
 
     use clap::Parser;
     use osprey_tests::museum::catalogue::{EXHIBITS, Exhibit};
-    use osprey_tests::museum::search::{replay, search};
+    use osprey_tests::museum::search::{enumerate, replay, search};
 
     /// Whether the simulator finds each planted bug within its budget of seeds, and nothing where none is planted.
     #[derive(Debug, Parser)]
@@ -63,6 +63,9 @@ mod tour {
         let Exhibit { name, budget, .. } = *exhibit;
         if let Some(tape) = exhibit.tape {
             return replay(name, tape).map(|failure| format!("by the tape `{tape}`, by `{:?}`", failure.check));
+        }
+        if exhibit.enumerated {
+            return enumerate(name).map(|failure| format!("by the crashes of snapshots, by `{:?}`", failure.check));
         }
         let Some(witness) = exhibit.witness else {
             return search(&[name], budget).map(|(seed, failure)| format!("at seed {seed} by `{:?}`", failure.check));

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_packed_directory_is_unpacked_as_it_was() {
         let long = [&[1; 90][..], &[0; 70_000], &[2, 0, 3], &[0; 8], &[4; 66_000], &[0; 9]].concat();
-        let log = MemoryLog([(SegmentNumber(1), long), (SegmentNumber(3), vec![5]), (SegmentNumber(4), Vec::new())].into());
+        let log = MemoryLog([(SegmentNumber(1), long), (SegmentNumber(3), vec![5]), (SegmentNumber(4), Vec::new())].into(), [].into());
         assert_eq!(unpack(&pack(&log)), log);
     }
 }

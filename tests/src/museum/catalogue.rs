@@ -13,6 +13,8 @@ pub struct Exhibit {
     pub budget: u64,
     /// Where seeds find it too seldom: the saved tape that must.
     pub tape: Option<&'static str>,
+    /// Whether it is found where the crashes of snapshots are enumerated: the simulator takes none.
+    pub enumerated: bool,
     /// Of a broken check: the bug that it finds as long as it is whole. With both planted that bug must get away, or
     /// be found by another check.
     pub witness: Option<&'static str>,
@@ -21,17 +23,22 @@ pub struct Exhibit {
 }
 
 const fn bug(name: &'static str, place: &'static str, budget: u64, story: &'static str) -> Exhibit {
-    Exhibit { name, place, story, budget, tape: None, witness: None, fast: false }
+    Exhibit { name, place, story, budget, tape: None, enumerated: false, witness: None, fast: false }
 }
 
 /// A bug that takes too much coming together for seeds.
 const fn tape(name: &'static str, place: &'static str, tape: &'static str, story: &'static str) -> Exhibit {
-    Exhibit { name, place, story, budget: 0, tape: Some(tape), witness: None, fast: false }
+    Exhibit { name, place, story, budget: 0, tape: Some(tape), enumerated: false, witness: None, fast: false }
+}
+
+/// A bug of snapshots, found by `small_scope::snapshots`.
+const fn snapshot(name: &'static str, place: &'static str, story: &'static str) -> Exhibit {
+    Exhibit { name, place, story, budget: 0, tape: None, enumerated: true, witness: None, fast: false }
 }
 
 /// A check that is broken.
 const fn check(name: &'static str, place: &'static str, witness: &'static str, budget: u64, story: &'static str) -> Exhibit {
-    Exhibit { name, place, story, budget, tape: None, witness: Some(witness), fast: false }
+    Exhibit { name, place, story, budget, tape: None, enumerated: false, witness: Some(witness), fast: false }
 }
 
 impl Exhibit {
@@ -48,6 +55,10 @@ const ENGINE: &str = "core/src/engine/mod.rs";
 const EXECUTE: &str = "core/src/engine/execute.rs";
 const JOURNAL: &str = "core/src/engine/journal.rs";
 const REQUEST: &str = "core/src/protocol/request/mod.rs";
+const RETENTION: &str = "core/src/engine/retention.rs";
+const SNAPSHOTS: &str = "core/src/engine/snapshots.rs";
+const SNAPSHOT_READER: &str = "core/src/snapshot/reader.rs";
+const ENUMERATED_DISK: &str = "tests/src/small_scope/disk.rs";
 const HOST: &str = "tests/src/simulator/disk/operations.rs";
 
 /// All of them.
@@ -113,6 +124,18 @@ pub const EXHIBITS: &[Exhibit] = &[
         "recovery believes a header whose name a power cut can still take (Osprey, found by the simulator)",
     ),
     bug("append_synced_in_name_only", HOST, 100, "the host reports a sync that it has not done"),
+    snapshot("published_before_durable", SNAPSHOTS, "a snapshot is published before the log is durable as far as its entries reach").fast(),
+    snapshot("older_generation_removed_first", SNAPSHOTS, "an older snapshot makes room before the new one is there"),
+    snapshot("snapshot_not_verified", SNAPSHOTS, "a snapshot counts as a generation without having been read back"),
+    snapshot("no_spare_generation", RETENTION, "only the newest snapshot is kept, with the log behind it"),
+    snapshot("segment_of_the_spare_removed", RETENTION, "the older snapshot is kept, and not the log behind it"),
+    snapshot("replayed_from_the_end", RECOVERY, "the log is replayed from the walk's end, not from its beginning: deleted keys are back"),
+    snapshot("snapshot_floor_lost", RECOVERY, "the version floor is not taken from the snapshot"),
+    snapshot("snapshot_footer_unchecked", SNAPSHOT_READER, "a snapshot's footer is not compared with its blocks, nor its checksum"),
+    snapshot("snapshot_payload_unchecked", SNAPSHOT_READER, "the checksum of a block's payload is not compared"),
+    snapshot("snapshot_skips_split_tables", "core/src/store/index.rs", "the walk of a snapshot takes every table for as deep as the first"),
+    snapshot("snapshot_renamed_unsynced", ENUMERATED_DISK, "a snapshot gets its name before it is on disk"),
+    snapshot("snapshot_name_unsynced", ENUMERATED_DISK, "a snapshot's name is not durable when older ones are removed"),
     check(
         "check_takes_any_state",
         "tests/src/simulator/restart.rs",

@@ -11,6 +11,7 @@ use crate::simulator::events::Keep;
 use crate::simulator::failure::Failure;
 use crate::simulator::run::run;
 use crate::simulator::tape::{SEED_STEPS, Tape};
+use crate::small_scope::snapshots::{SCENES, explore};
 
 /// How a saved tape fails with a bug planted.
 #[must_use]
@@ -21,6 +22,15 @@ pub fn replay(planted: &str, tape: &str) -> Option<Failure> {
     let failure = run(&Tape(bytes), Keep::Nothing).failure;
     plant(&[]);
     failure
+}
+
+/// How the enumerated crashes of snapshots fail with a bug planted.
+#[must_use]
+pub fn enumerate(planted: &str) -> Option<Failure> {
+    plant(&[planted]);
+    let failure = SCENES.iter().find_map(|&(scene, policy, schedule)| explore(scene, policy, schedule).err());
+    plant(&[]);
+    failure.map(|failure| *failure)
 }
 
 /// The first of the seeds 1, 2, 3, … `budget` that fails with these bugs planted, and how. On all processors.

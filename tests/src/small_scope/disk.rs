@@ -2,15 +2,19 @@
 //!
 //! Beside what the system shows, every sector keeps each content that it has had since it was last certain, for the system may have written any of them back;
 //! names and lengths keep the old and the new one. An *image* is one choice of all of these. Sectors are written whole or not at all.
-//! Operations are done in the steps in which `host/src/storage.rs` does them.
+//! Operations are done in the steps in which `host/src/storage.rs` and `host/src/storage/snapshots.rs` do them. A snapshot that has no name yet is no part of an image: a start removes it.
 
 use std::collections::BTreeMap;
 
-use osprey_core::storage::{SegmentNumber, StorageDone, StorageError, StorageOp};
+use osprey_core::storage::{SegmentNumber, SnapshotName, SnapshotOp, StorageDone, StorageError, StorageOp};
 
 use crate::memory_log::MemoryLog;
+use crate::museum::planted;
 
 const SECTOR_BYTES: usize = 512;
+
+/// Of a file with more unsynced sectors not all combinations are tried: its first half is old or new, and so is its second.
+const FREE_SECTORS_MAX: usize = 10;
 
 type Sector = [u8; SECTOR_BYTES];
 
@@ -72,6 +76,13 @@ fn put_sector(bytes: &mut [u8], sector: usize, content: &Sector) {
     }
 }
 
+/// What a file is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Segment(SegmentNumber),
+    Snapshot(SnapshotName),
+}
+
 /// How much of an operation has happened when it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -109,8 +120,13 @@ impl Job {
     /// So many steps it has: between any two of them the machine may go down.
     fn steps(&self) -> usize {
         match self.op {
-            StorageOp::Reserve { .. } | StorageOp::Append { sync: false, .. } | StorageOp::Snapshot(_) => 1,
+            StorageOp::Reserve { .. } | StorageOp::Append { sync: false, .. } => 1,
             StorageOp::Append { sync: true, .. } | StorageOp::Sync { .. } => 2,
+            // Sync, rename, sync the directory.
+            StorageOp::Snapshot(SnapshotOp::Publish { .. }) => 3,
+            // Remove, sync the directory.
+            StorageOp::Snapshot(SnapshotOp::Remove { .. } | SnapshotOp::RemoveSegment { .. }) => 2,
+            StorageOp::Snapshot(_) => 1,
             // Write the header, sync, rename, sync the directory.
             StorageOp::Start { .. } => 4,
         }
@@ -121,11 +137,16 @@ impl Job {
 #[derive(Debug, Default)]
 pub struct Disk {
     files: Vec<File>,
-    /// Segments as the system shows them, by number: places in `files`.
-    names: BTreeMap<u64, usize>,
+    /// Segments and snapshots as the system shows them: places in `files`.
+    names: BTreeMap<Name, usize>,
     /// The same on the platter.
-    durable_names: BTreeMap<u64, usize>,
+    durable_names: BTreeMap<Name, usize>,
     reserved: Option<usize>,
+    /// The snapshot that has no name yet.
+    draft: Option<usize>,
+    /// Of snapshots that are begun when so many have been, a bit is turned over on the way to the disk.
+    pub damages_snapshots_from: Option<u64>,
+    snapshots_begun: u64,
     under_way: Vec<Job>,
     /// What fails.
     pub fault: Option<Fault>,
@@ -140,8 +161,9 @@ impl Disk {
     /// The machine was down, and this is what it has found: all of it durable. Operations go on being counted.
     pub fn reload(&mut self, log: MemoryLog) {
         *self = Self { fault: self.fault, submitted: self.submitted, generation: self.generation + 1, ..Self::default() };
-        for (number, shown) in log.0 {
-            self.names.insert(number.0, self.files.len());
+        let segments = log.0.into_iter().map(|(number, shown)| (Name::Segment(number), shown));
+        for (name, shown) in segments.chain(log.1.into_iter().map(|(name, shown)| (Name::Snapshot(name), shown))) {
+            self.names.insert(name, self.files.len());
             self.files.push(File { shown, ..File::default() });
         }
         self.durable_names.clone_from(&self.names);
@@ -165,9 +187,12 @@ impl Disk {
         assert!(self.under_way.iter().all(|job| std::mem::discriminant(&job.op) != kind), "two operations of a kind at once: {op:?}");
         let file = match &op {
             StorageOp::Reserve { .. } => self.files.len(),
-            StorageOp::Snapshot(_) => panic!("no snapshots are wanted"),
+            StorageOp::Snapshot(SnapshotOp::Append { .. } | SnapshotOp::Publish { .. }) => self.draft.unwrap(),
+            StorageOp::Snapshot(SnapshotOp::Read { name, .. }) => self.names[&Name::Snapshot(*name)],
+            // Not about a file's content.
+            StorageOp::Snapshot(_) => usize::MAX,
             StorageOp::Start { .. } => self.reserved.take().unwrap(),
-            StorageOp::Append { segment, .. } | StorageOp::Sync { segment, .. } => self.names[&segment.0],
+            StorageOp::Append { segment, .. } | StorageOp::Sync { segment, .. } => self.names[&Name::Segment(*segment)],
         };
         let fails = self.fault.filter(|fault| fault.after == self.submitted);
         self.submitted += 1;
@@ -188,10 +213,10 @@ impl Disk {
         let mut job = self.under_way.remove(at);
         self.generation += 1;
         if let Some(fault) = job.fails {
-            self.fail(&job, fault.extent);
+            self.fail(&mut job, fault.extent);
             return Some(Some(StorageDone { op: job.op, result: Err(fault.error) }));
         }
-        self.perform(&job.op, job.file, job.step);
+        self.perform(&mut job.op, job.file, job.step);
         job.step += 1;
         if job.step == job.steps() {
             return Some(Some(StorageDone { op: job.op, result: Ok(()) }));
@@ -205,7 +230,7 @@ impl Disk {
         self.last_write = None;
     }
 
-    fn perform(&mut self, op: &StorageOp, file: usize, step: usize) {
+    fn perform(&mut self, op: &mut StorageOp, file: usize, step: usize) {
         match op {
             StorageOp::Reserve { bytes, .. } => {
                 self.reserved = Some(file);
@@ -217,7 +242,7 @@ impl Disk {
                     self.files[file].begin_sync();
                     self.files[file].end_sync();
                 }
-                2 => drop(self.names.insert(segment.0, file)),
+                2 => drop(self.names.insert(Name::Segment(*segment), file)),
                 _ => self.durable_names.clone_from(&self.names),
             },
             StorageOp::Append { offset, data, .. } if step == 0 => {
@@ -232,8 +257,67 @@ impl Disk {
                 self.files[file].begin_sync();
             }
             StorageOp::Append { .. } | StorageOp::Sync { .. } => self.files[file].end_sync(),
-            StorageOp::Snapshot(_) => {}
+            StorageOp::Snapshot(op) => self.perform_snapshot(op, file, step),
         }
+    }
+
+    fn perform_snapshot(&mut self, op: &mut SnapshotOp, file: usize, step: usize) {
+        match op {
+            SnapshotOp::Create { .. } => {
+                self.draft = Some(self.files.len());
+                self.snapshots_begun += 1;
+                self.files.push(File::default());
+            }
+            SnapshotOp::Append { offset, data } => {
+                assert_eq!(self.files[file].shown.len() as u64, *offset, "a snapshot is written from front to back");
+                self.files[file].shown.resize(place(*offset) + data.len(), 0);
+                self.files[file].write(place(*offset), data);
+                if self.damages_snapshots_from.is_some_and(|from| self.snapshots_begun > from) {
+                    *self.files[file].shown.last_mut().unwrap() ^= 1;
+                }
+            }
+            SnapshotOp::Publish { name } => match step {
+                0 if planted("snapshot_renamed_unsynced") => {}
+                0 => {
+                    self.files[file].begin_sync();
+                    self.files[file].end_sync();
+                }
+                1 => {
+                    self.draft = None;
+                    self.names.insert(Name::Snapshot(*name), file);
+                }
+                _ if planted("snapshot_name_unsynced") => {}
+                _ => self.durable_names.clone_from(&self.names),
+            },
+            SnapshotOp::Discard => self.draft = None,
+            SnapshotOp::Read { offset, buffer, .. } => {
+                let there = self.files[file].shown.get(place(*offset)..).unwrap_or_default();
+                let len = there.len().min(buffer.len());
+                buffer[..len].copy_from_slice(&there[..len]);
+                buffer.truncate(len);
+            }
+            SnapshotOp::Remove { name } if step == 0 => drop(self.names.remove(&Name::Snapshot(*name))),
+            SnapshotOp::RemoveSegment { segment } if step == 0 => drop(self.names.remove(&Name::Segment(*segment))),
+            SnapshotOp::Remove { .. } | SnapshotOp::RemoveSegment { .. } => self.durable_names.clone_from(&self.names),
+        }
+    }
+
+    /// The operation on snapshots that is under way, and how many of its steps are done.
+    #[must_use]
+    pub fn snapshot_under_way(&self) -> Option<(&'static str, usize)> {
+        self.under_way.iter().find_map(|job| {
+            let StorageOp::Snapshot(op) = &job.op else { return None };
+            let name = match op {
+                SnapshotOp::Create { .. } => "create",
+                SnapshotOp::Append { .. } => "append",
+                SnapshotOp::Publish { .. } => "publish",
+                SnapshotOp::Discard => "discard",
+                SnapshotOp::Read { .. } => "read",
+                SnapshotOp::Remove { .. } => "remove",
+                SnapshotOp::RemoveSegment { .. } => "remove segment",
+            };
+            Some((name, job.step))
+        })
     }
 
     fn write(&mut self, file: usize, offset: usize, bytes: &[u8]) {
@@ -241,13 +325,14 @@ impl Disk {
         self.last_write = Some((file, sectors(offset, bytes.len())));
     }
 
-    fn fail(&mut self, job: &Job, extent: Extent) {
-        match (&job.op, extent) {
+    fn fail(&mut self, job: &mut Job, extent: Extent) {
+        let steps = job.steps();
+        match (&mut job.op, extent) {
             (_, Extent::Nothing) | (StorageOp::Reserve { .. } | StorageOp::Snapshot(_), _) => {}
             (StorageOp::Append { offset, data, .. }, Extent::Half) => self.write(job.file, place(*offset), &data[..data.len() / 2]),
-            (StorageOp::Start { .. }, Extent::Half) => (0..2).for_each(|step| self.perform(&job.op, job.file, step)),
-            (StorageOp::Sync { .. }, Extent::Half) => self.perform(&job.op, job.file, 0),
-            (_, Extent::All) => (0..job.steps()).for_each(|step| self.perform(&job.op, job.file, step)),
+            (op @ StorageOp::Start { .. }, Extent::Half) => (0..2).for_each(|step| self.perform(op, job.file, step)),
+            (op @ StorageOp::Sync { .. }, Extent::Half) => self.perform(op, job.file, 0),
+            (op, Extent::All) => (0..steps).for_each(|step| self.perform(op, job.file, step)),
         }
     }
 
@@ -260,16 +345,17 @@ impl Disk {
     /// What the system shows, and so what the death of the process leaves.
     #[must_use]
     pub fn shown(&self) -> MemoryLog {
-        MemoryLog(self.names.iter().map(|(&number, &file)| (SegmentNumber(number), self.files[file].shown.clone())).collect())
+        image_of(self.names.iter().map(|(&name, &file)| (name, self.files[file].shown.clone())))
     }
 
     /// What the death of the process leaves if it comes in the middle of the write that was the last step: its first sectors.
     pub fn shown_in_the_last_write(&self) -> impl Iterator<Item = MemoryLog> {
         let (file, sectors) = self.last_write.clone().unwrap_or_default();
-        let segment = self.names.iter().find(|(_, named)| **named == file).map(|(&number, _)| SegmentNumber(number));
+        let segment = self.names.iter().find(|(_, named)| **named == file).map(|(&name, _)| name);
         (sectors.start + 1..sectors.end).filter_map(move |from| {
             let mut image = self.shown();
-            let bytes = image.0.get_mut(&segment?)?;
+            let Some(Name::Segment(segment)) = segment else { return None };
+            let bytes = image.0.get_mut(&segment)?;
             for sector in from..sectors.end {
                 put_sector(bytes, sector, self.files[file].unsynced.get(&sector)?.older.last()?);
             }
@@ -284,9 +370,13 @@ impl Disk {
         files
     }
 
-    fn unsynced_names(&self) -> impl Iterator<Item = u64> {
-        let is_new = |(number, file): &(&u64, &usize)| self.durable_names.get(number) != Some(file);
-        self.names.iter().filter(is_new).map(|(&number, _)| number)
+    /// Names that were given, or taken away, and may not be on the platter as they are.
+    fn unsynced_names(&self) -> Vec<Name> {
+        let mut names: Vec<Name> = self.names.keys().chain(self.durable_names.keys()).copied().collect();
+        names.sort_unstable();
+        names.dedup();
+        names.retain(|name| self.names.get(name) != self.durable_names.get(name));
+        names
     }
 
     /// How many images there are.
@@ -295,9 +385,12 @@ impl Disk {
         let files = self.named_files().into_iter().map(|file| &self.files[file]);
         let contents = files.map(|file| {
             let lengths = if file.cut.is_empty() { 1 } else { 2 };
+            if file.unsynced.len() > FREE_SECTORS_MAX {
+                return lengths * 4;
+            }
             file.unsynced.values().map(|sector| sector.older.len() + 1).product::<usize>() * lengths
         });
-        contents.product::<usize>() << self.unsynced_names().count()
+        contents.product::<usize>() << self.unsynced_names().len()
     }
 
     /// The image of a number below [`Disk::images`]: what a power cut may leave. The first is the oldest, the last what is shown.
@@ -315,21 +408,41 @@ impl Disk {
             if !file.cut.is_empty() && choose(2) == 0 {
                 bytes.extend_from_slice(&file.cut);
             }
-            for (&sector, Unsynced { older, .. }) in &file.unsynced {
-                if let Some(content) = older.get(choose(older.len() + 1)) {
+            let halves = (file.unsynced.len() > FREE_SECTORS_MAX).then(|| [choose(2), choose(2)]);
+            for (at, (&sector, Unsynced { older, .. })) in file.unsynced.iter().enumerate() {
+                if let Some([first, second]) = halves {
+                    let is_new = if at < file.unsynced.len() / 2 { first } else { second } == 1;
+                    if let Some(content) = older.first().filter(|_| !is_new) {
+                        put_sector(&mut bytes, sector, content);
+                    }
+                } else if let Some(content) = older.get(choose(older.len() + 1)) {
                     put_sector(&mut bytes, sector, content);
                 }
             }
             contents.insert(at, bytes);
         }
         let mut names = self.durable_names.clone();
-        for number in self.unsynced_names() {
+        for name in self.unsynced_names() {
             if choose(2) == 1 {
-                names.insert(number, self.names[&number]);
+                match self.names.get(&name) {
+                    Some(&file) => drop(names.insert(name, file)),
+                    None => drop(names.remove(&name)),
+                }
             }
         }
-        MemoryLog(names.into_iter().map(|(number, file)| (SegmentNumber(number), contents[&file].clone())).collect())
+        image_of(names.into_iter().map(|(name, file)| (name, contents[&file].clone())))
     }
+}
+
+fn image_of(files: impl Iterator<Item = (Name, Vec<u8>)>) -> MemoryLog {
+    let mut image = MemoryLog::default();
+    for (name, bytes) in files {
+        match name {
+            Name::Segment(number) => drop(image.0.insert(number, bytes)),
+            Name::Snapshot(name) => drop(image.1.insert(name, bytes)),
+        }
+    }
+    image
 }
 
 /// A place in a file that is in memory.

@@ -9,6 +9,7 @@ use osprey_core::units::Millis;
 use osprey_core::wal::writer::SyncPolicy;
 
 use super::disk::Disk;
+use super::program::KEYS;
 use crate::memory_log::MemoryLog;
 use crate::simulator::failure::{Check, Checked, ensure, fail};
 use crate::simulator::history::{Frame, History, Reach};
@@ -63,6 +64,10 @@ pub struct Host {
     pub rotations: u64,
     /// When operations end.
     pub schedule: Schedule,
+    /// The keys that programs use.
+    pub keys: Vec<Key>,
+    /// Whether snapshots may be damaged: then the log or an older one has to serve.
+    pub damaged: bool,
     model: Model,
     /// The model's state at each position; `None` in the middle of a command.
     states: Vec<Option<State>>,
@@ -95,6 +100,8 @@ impl Host {
             read_only: false,
             rotations: 0,
             schedule,
+            keys: KEYS.to_vec(),
+            damaged: false,
             model: Model::new(options.limits.reply_bytes_max),
             states: vec![Some(State::new())],
             observed: 0,
@@ -202,6 +209,21 @@ impl Host {
     pub fn wait(&mut self, ms: u64, visit: Visit<'_>) -> Checked {
         self.round += 1;
         self.now.0 += ms;
+        self.turn(visit)
+    }
+
+    /// A snapshot is asked for. It comes to be in what follows: [`Host::slice`].
+    pub fn request_snapshot(&mut self, visit: Visit<'_>) -> Checked {
+        self.round += 1;
+        self.engine.request_snapshot();
+        self.turn(visit)
+    }
+
+    /// The walk of a snapshot goes on by so many steps.
+    pub fn slice(&mut self, steps: usize, visit: Visit<'_>) -> Checked {
+        self.round += 1;
+        let mut steps = 0..steps;
+        self.engine.snapshot_slice(self.now, || steps.next().is_some());
         self.turn(visit)
     }
 

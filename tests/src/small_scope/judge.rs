@@ -1,11 +1,11 @@
 //! At a crash point: every image that the disk may leave is recovered, and judged.
 
 use osprey_core::engine::{Engine, Session};
+use osprey_core::recovery::Report;
 use osprey_core::storage::StorageDone;
 use osprey_core::units::Millis;
 
 use super::host::{Host, Promise, State};
-use super::program::KEYS;
 use crate::memory_log::MemoryLog;
 use crate::simulator::failure::{Check, Checked, ensure, fail};
 use crate::simulator::keys;
@@ -134,26 +134,64 @@ pub fn recover(host: &Host, mut log: MemoryLog) -> Checked<Outcome> {
     let Some((position, state)) = host.state_at(lsn) else {
         return fail(Check::Prefix, || format!("recovered through LSN {lsn}, where no frame has ended: {report:?}"));
     };
-    check_state(&first, state)?;
+    check_recovered(&first, &report, state)?;
+    ensure(host.damaged || report.unusable.is_none(), Check::Damage, || format!("a crash leaves half a snapshot: {report:?}"))?;
+
+    let ahead = first.now() > host.now;
+    ensure(!ahead, Check::Damage, || format!("the time is {:?}, and has been {:?} at most", first.now(), host.now))?;
 
     let once = log.clone();
     let (mut engine, again) = recover(&mut log)?;
     ensure(log == once && again.torn.is_none(), Check::Twice, || format!("the second recovery has changed the log: {again:?}"))?;
     let facts = |engine: &Engine| (engine.last_lsn(), engine.now(), engine.store().floor());
     ensure(facts(&engine) == facts(&first), Check::Twice, || format!("first {:?}, then {:?}", facts(&first), facts(&engine)))?;
-    check_state(&engine, state)?;
+    check_recovered(&engine, &again, state)?;
 
-    let mut written = State::new();
-    for key in KEYS {
+    if !host.damaged
+        && let Some(spare) = without_newest_snapshot(&log)
+    {
+        let (from_spare, report) = recover(&mut spare.clone()).map_err(|failure| failure.at("with the newest snapshot damaged"))?;
+        let same = from_spare.last_lsn() == first.last_lsn();
+        ensure(same, Check::Damage, || format!("with the newest snapshot damaged: {report:?}"))?;
+        check_recovered(&from_spare, &report, state).map_err(|failure| failure.at("with the newest snapshot damaged"))?;
+    }
+
+    let mut written = state.clone();
+    for &key in &host.keys {
         let set = Command::Set { key, value: b"9".to_vec(), expiry: Expiry::Clear, presence: Presence::Any, version: None };
         let version = write(&mut engine, &mut log, &set)?;
         let highest = host.highest_version(key, position);
         ensure(version > highest, Check::Version, || format!("key {key} gets version {version}, and has had {highest}"))?;
         written.insert(key, Entry { value: b"9".to_vec(), version, expiry: None });
     }
-    let (last, _) = recover(&mut log)?;
-    check_state(&last, &written)?;
+    let (last, report) = recover(&mut log)?;
+    check_recovered(&last, &report, &written)?;
     Ok(Outcome { lsn, position, now: first.now() })
+}
+
+/// The same with the newest snapshot damaged in its middle, if there is one: whenever the machine goes down, there is another generation.
+fn without_newest_snapshot(log: &MemoryLog) -> Option<MemoryLog> {
+    let mut log = log.clone();
+    let mut newest = log.1.last_entry()?;
+    let middle = newest.get().len() / 2;
+    *newest.get_mut().get_mut(middle)? ^= 1;
+    Some(log)
+}
+
+/// As [`check_state`]; but a snapshot needn't hold a key that had been swept, as long as the time and the floor are kept that say so.
+fn check_recovered(engine: &Engine, report: &Report, state: &State) -> Checked {
+    if report.snapshot.is_none() {
+        return check_state(engine, state);
+    }
+    let (now, floor) = (engine.now(), engine.store().floor());
+    let swept = |entry: &Entry| entry.expiry.is_some_and(|expiry| expiry <= now.0) && entry.version <= floor.0;
+    let held = |key: keys::Key| {
+        let found = engine.store().lookup(engine.store().hash(keys::name(key)), keys::name(key), now);
+        found.live().or_else(|| found.expired()).is_some()
+    };
+    let mut left = state.clone();
+    left.retain(|&key, entry| !swept(entry) || held(key));
+    check_state(engine, &left)
 }
 
 /// A write, with storage at work; returns the version.
