@@ -2,7 +2,7 @@
 
 use osprey_core::engine::{Engine, Session};
 use osprey_core::recovery::Report;
-use osprey_core::storage::StorageDone;
+use osprey_core::storage::{LogFiles as _, SnapshotOp, StorageDone, StorageOp};
 use osprey_core::units::Millis;
 
 use super::host::{Host, Promise, State};
@@ -164,8 +164,20 @@ pub fn recover(host: &Host, mut log: MemoryLog) -> Checked<Outcome> {
         ensure(version > highest, Check::Version, || format!("key {key} gets version {version}, and has had {highest}"))?;
         written.insert(key, Entry { value: b"9".to_vec(), version, expiry: None });
     }
-    let (last, report) = recover(&mut log)?;
+    let (mut last, report) = recover(&mut log)?;
     check_recovered(&last, &report, &written)?;
+    if host.options.snapshots.is_some() {
+        take_snapshot(&mut last, &mut log)?;
+        let newest = last.newest_snapshot();
+        let (last, report) = recover(&mut log)?;
+        let used = newest.is_some() && report.snapshot.map(|(name, _)| name) == newest;
+        ensure(used, Check::Damage, || format!("a recovered server has taken {newest:?}: {report:?}"))?;
+        check_recovered(&last, &report, &written)?;
+        if let Some(mut spare) = without_newest_snapshot(&log) {
+            let (last, report) = recover(&mut spare).map_err(|failure| failure.at("with a recovered server's snapshot damaged"))?;
+            check_recovered(&last, &report, &written)?;
+        }
+    }
     Ok(Outcome { lsn, position, now: first.now() })
 }
 
@@ -192,6 +204,37 @@ fn check_recovered(engine: &Engine, report: &Report, state: &State) -> Checked {
     let mut left = state.clone();
     left.retain(|&key, entry| !swept(entry) || held(key));
     check_state(engine, &left)
+}
+
+/// A recovered server takes a snapshot, and removes what isn't needed any more.
+fn take_snapshot(engine: &mut Engine, log: &mut MemoryLog) -> Checked {
+    let mut draft = Vec::new();
+    engine.request_snapshot();
+    loop {
+        let now = engine.now();
+        engine.snapshot_slice(now, || true);
+        let Some(mut op) = engine.poll_storage() else { break };
+        let result = match &mut op {
+            StorageOp::Snapshot(op) => {
+                match op {
+                    SnapshotOp::Create { .. } | SnapshotOp::Discard => draft.clear(),
+                    SnapshotOp::Append { data, .. } => draft.extend_from_slice(data),
+                    SnapshotOp::Publish { name } => drop(log.1.insert(*name, std::mem::take(&mut draft))),
+                    SnapshotOp::Read { name, offset, buffer } => {
+                        let read = log.read_snapshot(*name, *offset, buffer);
+                        buffer.truncate(read.unwrap_or(0));
+                    }
+                    SnapshotOp::Remove { name } => drop(log.1.remove(name)),
+                    SnapshotOp::RemoveSegment { segment } => drop(log.0.remove(segment)),
+                }
+                Ok(())
+            }
+            op => log.execute(op),
+        };
+        let ended = engine.storage_done(StorageDone { op, result });
+        ended.or_else(|poisoned| fail(Check::Stuck, || format!("a recovered server: {poisoned}")))?;
+    }
+    ensure(!engine.taking_snapshot(), Check::Stuck, || "a recovered server doesn't end its snapshot".to_owned())
 }
 
 /// A write, with storage at work; returns the version.
