@@ -278,16 +278,7 @@ impl LogFiles for FileStorage {
     fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
         let path = self.directory.segment(segment);
         let file = self.reading(segment)?;
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failure("read", &path, &error)),
-            }
-        }
-        Ok(filled)
+        read_at(file, offset, buffer).map_err(|error| failure("read", &path, &error))
     }
 
     fn truncate(&mut self, segment: SegmentNumber, length: u64) -> Result<(), StorageError> {
@@ -330,7 +321,7 @@ impl LogFiles for FileStorage {
             self.reading_snapshot = Some((name, file));
         }
         let Some((_, file)) = &self.reading_snapshot else { return Err(StorageError::Io(None)) };
-        snapshots::read_at(file, offset, buffer).map_err(|error| failure("read", &path, &error))
+        read_at(file, offset, buffer).map_err(|error| failure("read", &path, &error))
     }
 }
 
@@ -461,6 +452,20 @@ pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
     }
     file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
     Ok(file)
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(crate) fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// The segment that a file is, by its name.

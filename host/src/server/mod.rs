@@ -1,7 +1,7 @@
 //! The server: a data directory recovered, a port bound, and the loop that serves it.
 //!
 //! Everything runs on one thread: the data plane (`dataplane`) loops and waits, and gives smol's executor, which has signals, gauges and
-//! metrics as its tasks, a turn when one of them was woken (`beside`). Three more threads wait for the disk (see [`crate::storage`]), and one of smol's for timers and
+//! metrics as its tasks, a turn when one of them was woken (`beside`). Four more threads wait for the disk (see [`crate::storage`]), and one of smol's for timers and
 //! for the tasks' descriptors.
 
 mod beside;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use osprey_core::storage::{SnapshotName, SnapshotOp};
 use rustix::fs::Advice;
 
-use super::Directory;
+use super::{Directory, read_at};
 
 /// What the one that is being written is called.
 pub(super) const DRAFT_NAME: &str = "snapshot.osnap.next";
@@ -96,20 +96,6 @@ impl Draft {
         }
         Ok(())
     }
-}
-
-/// Reads until the buffer is full or the file ends.
-pub(super) fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {

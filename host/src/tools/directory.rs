@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crc32c::crc32c_append;
@@ -142,15 +142,7 @@ impl LogFiles for Files {
             self.reading = Some((segment, File::open(path).map_err(failed)?));
         }
         let Some((_, file)) = &self.reading else { return Err(StorageError::Io(None)) };
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
+        let filled = crate::storage::read_at(file, offset, buffer).map_err(failed)?;
         self.read += filled as u64;
         if let Some(progress) = &mut self.progress {
             progress.set(self.read);
@@ -167,14 +159,7 @@ impl LogFiles for Files {
         let failed = |error: io::Error| StorageError::Io(error.raw_os_error());
         let path = self.snapshots.get(&name).ok_or(StorageError::Io(None))?;
         let file = File::open(path).map_err(failed)?;
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, offset + filled as u64).map_err(failed)? {
-                0 => break,
-                read => filled += read,
-            }
-        }
-        Ok(filled)
+        crate::storage::read_at(&file, offset, buffer).map_err(failed)
     }
 
     fn truncate(&mut self, _: SegmentNumber, _: u64) -> Result<(), StorageError> {
