@@ -13,7 +13,7 @@ use crate::checksum::Checksum;
 use crate::museum::planted;
 use crate::record::{Kind, OutOfMemory};
 use crate::snapshot::{Header, SnapshotError, SnapshotReader};
-use crate::storage::{LogFiles, SegmentNumber, SnapshotName, StorageError};
+use crate::storage::{ChunkBytes, LogFiles, SegmentNumber, SnapshotName, StorageError};
 use crate::store::Store;
 use crate::units::{Lsn, Millis, Version};
 use crate::wal::frame::Records;
@@ -187,7 +187,8 @@ pub struct Progress {
     pub keys: u64,
 }
 
-/// Reads a snapshot and the log behind it into `store`, then cuts a torn tail and makes what is left durable. Tells `progress` now and then how far it is.
+/// Reads a snapshot and the log behind it into `store`, `chunk` bytes at a time, then cuts a torn tail and makes what is left durable. Tells `progress` now and then how far
+/// it is.
 ///
 /// # Errors
 /// See [`RecoveryError`]; the store is of no use then.
@@ -195,6 +196,7 @@ pub fn recover(
     files: &mut impl LogFiles,
     store: &mut Store,
     checksum: Checksum,
+    chunk: ChunkBytes,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Recovered, RecoveryError> {
     let none = |error| RecoveryError::Storage(None, error);
@@ -209,6 +211,8 @@ pub fn recover(
         files,
         store,
         checksum,
+        chunk,
+        buffer: Vec::new(),
         segments: Vec::new(),
         older: Vec::new(),
         snapshots,
@@ -242,6 +246,9 @@ struct Log<'a, F> {
     files: &'a mut F,
     store: &'a mut Store,
     checksum: Checksum,
+    chunk: ChunkBytes,
+    /// What is read from segments goes through it, while nobody has it.
+    buffer: Vec<u8>,
     /// Those that are replayed, in order.
     segments: Vec<Segment>,
     /// Those before them, which nobody needs to read.
@@ -347,7 +354,8 @@ impl<F: LogFiles> Log<'_, F> {
         let log_bytes: u64 = self.segments.iter().map(|segment| segment.length).sum();
         self.reached = Progress { bytes: 0, bytes_total: length.saturating_add(log_bytes), keys: 0 };
         let Self { files, store, segments, progress, reached, .. } = self;
-        let mut reader = SnapshotReader::new(|offset, buffer: &mut [u8]| files.read_snapshot(name, offset, buffer), self.checksum);
+        let read = |offset, buffer: &mut [u8]| files.read_snapshot(name, offset, buffer);
+        let mut reader = SnapshotReader::new(read, self.checksum).with_chunk(self.chunk);
         let Header { begin, database, epoch, .. } = reader.header()?;
         if begin != name.begin {
             return Err(SnapshotError::Misnamed);
@@ -400,6 +408,7 @@ impl<F: LogFiles> Log<'_, F> {
             let next = self.segments.get(at + 1).map(|next| next.header);
             self.report.sealed = reader.sealed() && next.is_none();
             if self.report.sealed {
+                self.buffer = reader.into_buffer();
                 continue;
             }
             if let Some(next) = next.filter(|next| next.first_lsn == tail.next_lsn) {
@@ -408,6 +417,7 @@ impl<F: LogFiles> Log<'_, F> {
                 if next.chain == tail.chain || only_unsealed {
                     follows = tail.chain;
                     tail.chain = next.chain;
+                    self.buffer = reader.into_buffer();
                     continue;
                 }
             }
@@ -458,10 +468,15 @@ impl<F: LogFiles> Log<'_, F> {
         })
     }
 
+    fn reader(&mut self, header: &SegmentHeader, length: u64) -> SegmentReader {
+        let buffer = core::mem::take(&mut self.buffer);
+        SegmentReader::new(header.number, length, header.salt, self.checksum).with_buffer(self.chunk, buffer)
+    }
+
     fn replay_segment(&mut self, header: &SegmentHeader, length: u64, tail: &mut Tail) -> Result<SegmentReader, RecoveryError> {
         self.report.segments += 1;
         self.learn(header.time, header.floor);
-        let mut reader = SegmentReader::new(header.number, length, header.salt, self.checksum);
+        let mut reader = self.reader(header, length);
         loop {
             let next = reader.next(self.files, tail).map_err(|error| read_error(header.number, error))?;
             let Some(Frame { header: frame, offset, payload }) = next else { return Ok(reader) };
@@ -510,6 +525,8 @@ impl<F: LogFiles> Log<'_, F> {
         let remainder = reader.remainder(self.files, end).map_err(|error| read_error(header.number, error))?;
         let mut claimed = remainder.claimed.max(self.claimed_by_snapshots());
         let mut bytes = remainder.bytes;
+        let sealed = reader.sealed() && !later.is_empty();
+        let mut buffer = reader.into_buffer();
         for segment in later {
             let number = segment.header.number;
             claimed = claimed.max(if segment.header.epoch == header.epoch {
@@ -518,15 +535,16 @@ impl<F: LogFiles> Log<'_, F> {
                 // A new run begins by making durable all that it has recovered.
                 Lsn(segment.header.first_lsn.0.saturating_sub(1))
             });
-            let mut reader = SegmentReader::new(number, segment.length, segment.header.salt, self.checksum);
+            let reader = SegmentReader::new(number, segment.length, segment.header.salt, self.checksum);
+            let mut reader = reader.with_buffer(self.chunk, buffer);
             let first = reader.end();
             let remainder = reader.remainder(self.files, first).map_err(|error| read_error(number, error))?;
             claimed = claimed.max(remainder.claimed);
             bytes = bytes.saturating_add(remainder.bytes);
+            buffer = reader.into_buffer();
         }
         let other_epoch = later.iter().any(|segment| segment.header.epoch != header.epoch);
         // A crash tears a segment before its SEAL, never between a SEAL and the segment that continues it.
-        let sealed = reader.sealed() && !later.is_empty();
         let promised = claimed >= tail.next_lsn && !planted("damage_cut_as_torn");
         if promised || other_epoch || sealed {
             if planted("cut_before_refused") {

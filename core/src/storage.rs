@@ -63,6 +63,44 @@ impl fmt::Display for SnapshotName {
     }
 }
 
+/// How much is read of log and snapshots at once, and written of snapshots. Recovery holds one such buffer, or two (of a snapshot's end and what comes behind it); a snapshot that is
+/// taken two or three. A frame or an entry that is longer takes as much as it is long, so that this bounds memory only together with the limits of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkBytes(usize);
+
+impl ChunkBytes {
+    /// Less is not worth the calls: one sector.
+    pub const MIN: Self = Self(512);
+
+    /// More gains nothing.
+    pub const MAX: Self = Self(64 << 20);
+
+    /// So many bytes, or what is nearest: a multiple of 512 between [`ChunkBytes::MIN`] and [`ChunkBytes::MAX`].
+    #[must_use]
+    pub const fn nearest(bytes: usize) -> Self {
+        let Self(min) = Self::MIN;
+        let Self(max) = Self::MAX;
+        if bytes >= max {
+            return Self::MAX;
+        }
+        if bytes < min { Self::MIN } else { Self(bytes - bytes % min) }
+    }
+
+    /// How many bytes.
+    #[must_use]
+    pub const fn get(self) -> usize {
+        let Self(bytes) = self;
+        bytes
+    }
+}
+
+/// 256 KiB.
+impl Default for ChunkBytes {
+    fn default() -> Self {
+        Self(256 << 10)
+    }
+}
+
 /// A piece of work about snapshots. One at a time; a failure is no poison: the snapshot is given up, and what there was before stays.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SnapshotOp {

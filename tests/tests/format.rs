@@ -9,7 +9,7 @@ use osprey_core::record::{Kind, Record};
 use osprey_core::recovery::recover;
 use osprey_core::snapshot::writer::SnapshotWriter;
 use osprey_core::snapshot::{self, SnapshotReader};
-use osprey_core::storage::{SegmentNumber, Storage as _};
+use osprey_core::storage::{ChunkBytes, SegmentNumber, Storage as _};
 use osprey_core::store::Store;
 use osprey_core::units::{Lsn, Millis, Version};
 use osprey_core::wal::segment::DatabaseId;
@@ -104,7 +104,7 @@ fn bytes_of(lines: &[&str]) -> Vec<u8> {
 /// A snapshot with one of [`RECORDS`], as the page says.
 fn write_snapshot() -> Vec<u8> {
     let header = snapshot::Header { database: DatabaseId(*b"osprey format 1!"), epoch: 1, salt: 0x0123_4567_89AB_CDEF, begin: Lsn(2) };
-    let mut writer = SnapshotWriter::new(&header, crc32c).unwrap();
+    let mut writer = SnapshotWriter::new(&header, crc32c, ChunkBytes::default()).unwrap();
     let mut record = Vec::new();
     RECORDS[1].encode(&mut record);
     writer.add(&record).unwrap();
@@ -146,7 +146,7 @@ fn the_code_writes_the_bytes_on_the_page() {
 fn the_code_reads_from_the_page_what_it_says() {
     let mut log = MemoryLog(BTreeMap::from([(SEGMENT, bytes_on_the_page())]));
     let mut store = Store::new([0; 16]).unwrap();
-    let recovered = recover(&mut log, &mut store, crc32c, &mut |_| ()).unwrap();
+    let recovered = recover(&mut log, &mut store, crc32c, ChunkBytes::default(), &mut |_| ()).unwrap();
 
     assert!(recovered.report.sealed);
     assert_eq!((recovered.report.frames, recovered.report.records, recovered.report.torn), (2, 4, None));
@@ -167,7 +167,7 @@ fn one_wrong_bit_on_the_page_would_be_noticed() {
         let mut bytes = page.clone();
         bytes[at] ^= 1;
         let mut log = MemoryLog(BTreeMap::from([(SEGMENT, bytes)]));
-        let recovered = recover(&mut log, &mut Store::new([0; 16]).unwrap(), crc32c, &mut |_| ());
+        let recovered = recover(&mut log, &mut Store::new([0; 16]).unwrap(), crc32c, ChunkBytes::default(), &mut |_| ());
         assert!(!recovered.is_ok_and(|recovered| recovered.report.sealed), "byte {at:#x}");
     }
 }

@@ -6,7 +6,7 @@
 use osprey_core::checksum::crc32c;
 use osprey_core::record::{Kind, Record};
 use osprey_core::recovery::{Recovered, RecoveryError, recover};
-use osprey_core::storage::{LogFiles, SegmentNumber, StorageDone, StorageError};
+use osprey_core::storage::{ChunkBytes, LogFiles, SegmentNumber, StorageDone, StorageError};
 use osprey_core::store::Store;
 use osprey_core::units::{Lsn, Millis, Version};
 use osprey_core::wal::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameType};
@@ -73,7 +73,7 @@ fn one_record() -> (MemoryLog, u32) {
 
 fn recovered(log: &mut MemoryLog) -> Result<(Recovered, Store), RecoveryError> {
     let mut store = Store::new([0; 16]).unwrap();
-    recover(log, &mut store, crc32c, &mut |_| ()).map(|recovered| (recovered, store))
+    recover(log, &mut store, crc32c, ChunkBytes::default(), &mut |_| ()).map(|recovered| (recovered, store))
 }
 
 /// What the writer makes of some records, of this value, when nothing fails.
@@ -263,6 +263,6 @@ fn a_tail_is_taken_off_from_its_end_and_synced() {
         log.0.insert(SegmentNumber(number), header.encode(crc32c).unwrap());
     }
     let mut noted = Noted(log, Vec::new());
-    recover(&mut noted, &mut Store::new([0; 16]).unwrap(), crc32c, &mut |_| ()).unwrap();
+    recover(&mut noted, &mut Store::new([0; 16]).unwrap(), crc32c, ChunkBytes::default(), &mut |_| ()).unwrap();
     assert_eq!(noted.1, [("remove", 3), ("remove", 2), ("cut", 1), ("sync", 1)]);
 }

@@ -37,7 +37,7 @@ use crate::protocol::reply;
 use crate::protocol::request::{self, Step};
 use crate::record::{KEY_BYTES_MAX, OutOfMemory, VALUE_BYTES_MAX};
 use crate::recovery::{self, Progress, RecoveryError, Report};
-use crate::storage::{LogFiles, SnapshotName, StorageDone, StorageOp};
+use crate::storage::{ChunkBytes, LogFiles, SnapshotName, StorageDone, StorageOp};
 use crate::store::Store;
 use crate::units::{Lsn, Millis};
 use crate::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
@@ -112,6 +112,8 @@ pub struct Options {
     pub sweep_batch: usize,
     /// How snapshots are taken; `None`: none ever are, and storage isn't asked for them.
     pub snapshots: Option<SnapshotOptions>,
+    /// How much of log and snapshots is read at once while they are recovered, and of a snapshot while it is written and verified.
+    pub chunk: ChunkBytes,
     /// How checksums are computed.
     pub checksum: Checksum,
     /// Random numbers.
@@ -129,6 +131,7 @@ impl Options {
             sweep_interval_ms: 200,
             sweep_batch: 1000,
             snapshots: None,
+            chunk: ChunkBytes::default(),
             checksum: crc32c,
             entropy,
         }
@@ -219,7 +222,7 @@ impl Engine {
         request.words_max = request.words_max.min(WORDS_MAX);
         options.segment_bytes = options.segment_bytes.max(options.segment_bytes_min());
         let mut store = Store::new(options.entropy.hash_key).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
-        let recovered = recovery::recover(files, &mut store, options.checksum, progress)?;
+        let recovered = recovery::recover(files, &mut store, options.checksum, options.chunk, progress)?;
         let recent = RecentWrites::new(options.limits.recent_slots_log2).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
         let now = if planted("time_forgotten") { now } else { now.max(recovered.position.time) };
         if planted("clock_in_replay") {
@@ -238,7 +241,7 @@ impl Engine {
             options,
             store,
             journal: Journal { log: LogWriter::new(writer, recovered.position), recent },
-            snapshots: Snapshots::new(options.snapshots, options.checksum, writer.database, writer.salt, recovered),
+            snapshots: Snapshots::new(&options, writer.database, recovered),
             report,
             counters: Counters::default(),
             gauges: HostGauges::default(),
@@ -432,7 +435,7 @@ impl Engine {
     }
 
     /// Goes on with the snapshot that is being taken, in steps of some hundred keys (or one, if it is large), before each of which `within` is asked whether there is time for it.
-    /// Ends at the latest when a chunk of some 256 KiB is full, which [`Engine::poll_storage`] then hands out.
+    /// Ends at the latest when a chunk ([`Options::chunk`]) is full, which [`Engine::poll_storage`] then hands out.
     pub fn snapshot_slice(&mut self, now: Millis, within: impl FnMut() -> bool) {
         self.now = self.now.max(now);
         self.snapshots.slice(self.now, &self.journal.log, &self.store, within);

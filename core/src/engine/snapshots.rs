@@ -12,20 +12,20 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::retention::{self, Removals, Retention};
+use super::{Entropy, Options};
 use crate::checksum::Checksum;
 use crate::museum::planted;
 use crate::record::OutOfMemory;
 use crate::recovery::{Recovered, SegmentInfo, SnapshotInfo};
-use crate::snapshot::reader::CHUNK_BYTES;
 use crate::snapshot::writer::SnapshotWriter;
 use crate::snapshot::{Decoder, Header, SnapshotError, reader::Decoded};
-use crate::storage::{SegmentNumber, SnapshotName, SnapshotOp, StorageError, StorageOp};
+use crate::storage::{ChunkBytes, SegmentNumber, SnapshotName, SnapshotOp, StorageError, StorageOp};
 use crate::store::Store;
 use crate::units::{Lsn, Millis, Version};
 use crate::wal::segment::{DatabaseId, SegmentHeader};
 use crate::wal::writer::LogWriter;
 
-/// A step of the walk copies about so much, bytes, beside one entry's.
+/// A step of the walk copies about so much, bytes, beside one entry's; less, where chunks are smaller.
 const STEP_BYTES: usize = 16 << 10;
 
 /// After a failure the next snapshot is tried after this time, and after twice as long each time that it fails again.
@@ -148,6 +148,7 @@ pub(super) struct SnapshotStats {
 #[derive(Debug)]
 pub(super) struct Snapshots {
     options: Option<SnapshotOptions>,
+    chunk: ChunkBytes,
     checksum: Checksum,
     database: DatabaseId,
     epoch: u64,
@@ -173,9 +174,11 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    pub(super) fn new(options: Option<SnapshotOptions>, checksum: Checksum, database: DatabaseId, salt: u64, recovered: Recovered) -> Self {
+    pub(super) fn new(options: &Options, database: DatabaseId, recovered: Recovered) -> Self {
+        let Options { snapshots, chunk, checksum, entropy: Entropy { salt, .. }, .. } = *options;
         Self {
-            options,
+            options: snapshots,
+            chunk,
             checksum,
             database,
             epoch: recovered.epoch.saturating_add(1),
@@ -269,7 +272,7 @@ impl Snapshots {
         self.started += 1;
         let begin = log.last_lsn();
         let header = Header { database: self.database, epoch: self.epoch, salt: self.salt, begin };
-        let Ok(writer) = SnapshotWriter::new(&header, self.checksum) else {
+        let Ok(writer) = SnapshotWriter::new(&header, self.checksum, self.chunk) else {
             self.fail(SnapshotFailure::OutOfMemory, now);
             return None;
         };
@@ -281,16 +284,17 @@ impl Snapshots {
 
     /// Whether the walk can go on.
     pub(super) fn wants_slice(&self) -> bool {
-        let room = self.taking.as_ref().is_some_and(|taking| taking.writer.pending() < CHUNK_BYTES);
+        let room = self.taking.as_ref().is_some_and(|taking| taking.writer.pending() < self.chunk.get());
         room && matches!(self.phase, Phase::Walking { .. })
     }
 
     /// Copies entries, step by step as long as `within` says so, or until the chunk is full.
     pub(super) fn slice(&mut self, now: Millis, log: &LogWriter, store: &Store, mut within: impl FnMut() -> bool) {
+        let step = STEP_BYTES.min(self.chunk.get());
         while self.wants_slice() && within() {
             let (Phase::Walking { position }, Some(taking)) = (&mut self.phase, &mut self.taking) else { return };
             let mut added = Ok(());
-            let next = store.copy_from(*position, STEP_BYTES, |record| added = added.and_then(|()| taking.writer.add(record)));
+            let next = store.copy_from(*position, step, |record| added = added.and_then(|()| taking.writer.add(record)));
             match (next, added) {
                 (Ok(Some(next)), Ok(())) => *position = next,
                 (Ok(None), Ok(())) => {
@@ -318,7 +322,7 @@ impl Snapshots {
         let op = match &mut self.phase {
             Phase::Idle if self.requested && !self.stopping && !log.starting() => self.begin(now, log, store)?,
             Phase::Walking { .. } => {
-                let taking = self.taking.as_ref().filter(|taking| taking.writer.pending() >= CHUNK_BYTES)?;
+                let taking = self.taking.as_ref().filter(|taking| taking.writer.pending() >= self.chunk.get())?;
                 if self.may_write_at(&options, taking) > now {
                     return None;
                 }
@@ -342,11 +346,11 @@ impl Snapshots {
             Phase::Verifying { offset, .. } => {
                 let mut buffer = core::mem::take(&mut self.spare);
                 buffer.clear();
-                if buffer.try_reserve(CHUNK_BYTES).is_err() {
+                if buffer.try_reserve(self.chunk.get()).is_err() {
                     self.fail(SnapshotFailure::OutOfMemory, now);
                     return None;
                 }
-                buffer.resize(CHUNK_BYTES, 0);
+                buffer.resize(self.chunk.get(), 0);
                 SnapshotOp::Read { name: self.taking.as_ref()?.name(), offset: *offset, buffer }
             }
             Phase::Discarding => SnapshotOp::Discard,
@@ -418,12 +422,13 @@ impl Snapshots {
     }
 
     fn verify(&mut self, buffer: Vec<u8>, now: Millis) {
+        let chunk = self.chunk.get();
         let Phase::Verifying { offset, decoder } = &mut self.phase else { return };
         *offset += buffer.len() as u64;
         let mut check = || {
             decoder.feed(&buffer)?;
             while !matches!(decoder.next()?, Decoded::More) {}
-            Ok(if buffer.len() < CHUNK_BYTES { Some(decoder.end()?.end) } else { None })
+            Ok(if buffer.len() < chunk { Some(decoder.end()?.end) } else { None })
         };
         let checked: Result<_, SnapshotError> = check();
         let Some(taking) = &self.taking else { return };

@@ -32,11 +32,8 @@ use super::format::{BLOCK_HEADER_BYTES, BlockHeader, FOOTER_BYTES, FORMAT, Foote
 use crate::checksum::Checksum;
 use crate::museum::planted;
 use crate::record::{Kind, OutOfMemory, Record};
-use crate::storage::StorageError;
+use crate::storage::{ChunkBytes, StorageError};
 use crate::wal::frame::Records;
-
-/// How much is read at once, bytes.
-pub const CHUNK_BYTES: usize = 256 << 10;
 
 /// Why a snapshot is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,6 +291,7 @@ impl Decoder {
 pub struct SnapshotReader<R> {
     read: R,
     decoder: Decoder,
+    chunk: ChunkBytes,
     read_to: u64,
     ended: bool,
 }
@@ -302,7 +300,14 @@ impl<R: FnMut(u64, &mut [u8]) -> Result<usize, StorageError>> SnapshotReader<R> 
     /// A reader before the file's first byte.
     #[must_use]
     pub fn new(read: R, checksum: Checksum) -> Self {
-        Self { read, decoder: Decoder::new(checksum), read_to: 0, ended: false }
+        Self { read, decoder: Decoder::new(checksum), chunk: ChunkBytes::default(), read_to: 0, ended: false }
+    }
+
+    /// Reads so much at once.
+    #[must_use]
+    pub fn with_chunk(mut self, chunk: ChunkBytes) -> Self {
+        self.chunk = chunk;
+        self
     }
 
     /// The header; it is read if it wasn't yet.
@@ -339,7 +344,7 @@ impl<R: FnMut(u64, &mut [u8]) -> Result<usize, StorageError>> SnapshotReader<R> 
             return self.decoder.end().map(drop);
         }
         let (read, at) = (&mut self.read, self.read_to);
-        let room = self.decoder.room(CHUNK_BYTES)?;
+        let room = self.decoder.room(self.chunk.get())?;
         let len = read(at, room)?;
         let missing = room.len() - len.min(room.len());
         self.decoder.buffer.truncate(self.decoder.buffer.len() - missing);

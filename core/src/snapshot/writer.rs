@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use super::format::{BLOCK_HEADER_BYTES, BlockHeader, FOOTER_BYTES, Footer, Header, put_at};
 use crate::checksum::Checksum;
 use crate::record::OutOfMemory;
+use crate::storage::ChunkBytes;
 use crate::units::{Lsn, Millis, Version};
 use crate::wal::frame::RECORD_LENGTH_BYTES;
 
-/// A block is ended when its payload has this size, bytes; one entry may make it larger.
+/// A block is ended when it has this size, bytes, or with smaller chunks theirs; one entry may make it larger.
 pub const BLOCK_BYTES_SOFT_MAX: usize = 64 << 10;
 
 /// A buffer larger than this isn't used again, bytes.
@@ -18,6 +19,7 @@ const SPARE_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub struct SnapshotWriter {
     checksum: Checksum,
+    block_bytes_max: usize,
     salted: u32,
     chain: u32,
     chunk: Vec<u8>,
@@ -30,17 +32,18 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// A snapshot that begins with `header`.
+    /// A snapshot that begins with `header`, to be [taken](Self::take) in chunks of this size.
     ///
     /// # Errors
     /// No memory.
-    pub fn new(header: &Header, checksum: Checksum) -> Result<Self, OutOfMemory> {
+    pub fn new(header: &Header, checksum: Checksum, chunk_bytes: ChunkBytes) -> Result<Self, OutOfMemory> {
         let (bytes, crc) = header.encode(checksum);
+        let block_bytes_max = BLOCK_BYTES_SOFT_MAX.min(chunk_bytes.get());
         let mut chunk = Vec::new();
-        chunk.try_reserve(2 * BLOCK_BYTES_SOFT_MAX).map_err(|_| OutOfMemory)?;
+        chunk.try_reserve(2 * block_bytes_max).map_err(|_| OutOfMemory)?;
         chunk.extend_from_slice(&bytes);
         let salted = header.salted(checksum);
-        Ok(Self { checksum, salted, chain: crc, chunk, block: None, block_records: 0, blocks: 0, records: 0, bytes: 0 })
+        Ok(Self { checksum, block_bytes_max, salted, chain: crc, chunk, block: None, block_records: 0, blocks: 0, records: 0, bytes: 0 })
     }
 
     /// Adds an entry: the bytes of its record.
@@ -55,7 +58,7 @@ impl SnapshotWriter {
         self.chunk.extend_from_slice(&u32::try_from(record.len()).unwrap_or(u32::MAX).to_le_bytes());
         self.chunk.extend_from_slice(record);
         self.block_records += 1;
-        if self.chunk.len() - block >= BLOCK_BYTES_SOFT_MAX {
+        if self.chunk.len() - block >= self.block_bytes_max {
             self.end_block();
         }
         Ok(())

@@ -6,11 +6,8 @@ use super::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, Fr
 use super::segment::HEADER_BYTES;
 use super::{SECTOR_BYTES, align_up};
 use crate::checksum::Checksum;
-use crate::storage::{LogFiles, SegmentNumber, StorageError};
+use crate::storage::{ChunkBytes, LogFiles, SegmentNumber, StorageError};
 use crate::units::Lsn;
-
-/// How much is read at once, bytes.
-pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
 /// Why a segment can't be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +63,10 @@ pub struct SegmentReader {
     /// Behind the last good frame.
     end: u64,
     sealed: bool,
+    chunk: ChunkBytes,
     buffer: Vec<u8>,
+    /// How much of the buffer was read, and from where.
+    filled: usize,
     buffer_offset: u64,
 }
 
@@ -74,7 +74,25 @@ impl SegmentReader {
     /// A reader of a segment that is `length` bytes long.
     #[must_use]
     pub fn new(segment: SegmentNumber, length: u64, salt: u64, checksum: Checksum) -> Self {
-        Self { segment, length, salt, checksum, end: HEADER_BYTES, sealed: false, buffer: Vec::new(), buffer_offset: 0 }
+        let (chunk, buffer) = (ChunkBytes::default(), Vec::new());
+        Self { segment, length, salt, checksum, end: HEADER_BYTES, sealed: false, chunk, buffer, filled: 0, buffer_offset: 0 }
+    }
+
+    /// Reads so much at once, into this buffer, which may have served another reader.
+    #[must_use]
+    pub fn with_buffer(mut self, chunk: ChunkBytes, buffer: Vec<u8>) -> Self {
+        (self.chunk, self.buffer) = (chunk, buffer);
+        self
+    }
+
+    /// Gives back the buffer.
+    #[must_use]
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
+    pub(super) fn chunk(&self) -> ChunkBytes {
+        self.chunk
     }
 
     /// Behind the last good frame: where the next would begin, and where a torn tail is cut.
@@ -136,12 +154,12 @@ impl SegmentReader {
     /// Storage, or memory.
     pub fn remainder(&mut self, files: &mut impl LogFiles, from: u64) -> Result<Remainder, ReadError> {
         let mut found = Remainder::default();
-        let (salt, checksum) = (self.salt, self.checksum);
+        let (salt, checksum, step) = (self.salt, self.checksum, self.chunk.get());
         let mut offset = align_up(from, FRAME_ALIGN as u64);
         let begin = offset;
         while offset < self.length {
             // Chunks overlap by a header, so that none is missed between two of them.
-            let len = (self.length - offset).min((CHUNK_BYTES + FRAME_HEADER_BYTES) as u64);
+            let len = (self.length - offset).min((step + FRAME_HEADER_BYTES) as u64);
             let Some(chunk) = self.fetch(files, offset, len)? else { break };
             if let Some(last) = chunk.iter().rposition(|&byte| byte != 0) {
                 found.bytes = offset - begin + last as u64 + 1;
@@ -155,7 +173,7 @@ impl SegmentReader {
                 }
                 rest = rest.get(FRAME_ALIGN..).unwrap_or_default();
             }
-            offset += CHUNK_BYTES as u64;
+            offset += step as u64;
         }
         Ok(found)
     }
@@ -166,14 +184,12 @@ impl SegmentReader {
             return Ok(None);
         }
         if self.buffered(offset, len).is_none() {
-            let ahead = (self.length - offset).min(CHUNK_BYTES as u64);
+            let ahead = (self.length - offset).min(self.chunk.get() as u64);
             let want = usize::try_from(len.max(ahead)).map_err(|_| ReadError::OutOfMemory)?;
-            self.buffer.clear();
-            self.buffer.try_reserve(want).map_err(|_| ReadError::OutOfMemory)?;
-            self.buffer.resize(want, 0);
-            self.buffer_offset = offset;
-            let read = files.read(self.segment, offset, &mut self.buffer)?;
-            self.buffer.truncate(read);
+            (self.filled, self.buffer_offset) = (0, offset);
+            let room = make_room(&mut self.buffer, want)?;
+            let wanted = room.len();
+            self.filled = files.read(self.segment, offset, room)?.min(wanted);
         }
         Ok(self.buffered(offset, len))
     }
@@ -181,6 +197,18 @@ impl SegmentReader {
     fn buffered(&self, offset: u64, len: u64) -> Option<&[u8]> {
         let from = usize::try_from(offset.checked_sub(self.buffer_offset)?).ok()?;
         let to = from.checked_add(usize::try_from(len).ok()?)?;
-        self.buffer.get(from..to)
+        self.buffer.get(..self.filled)?.get(from..to)
     }
+}
+
+/// The first `len` bytes of a buffer, which is made larger if it has to be; what it held is lost. It isn't held twice meanwhile.
+fn make_room(buffer: &mut Vec<u8>, len: usize) -> Result<&mut [u8], ReadError> {
+    if buffer.capacity() < len {
+        *buffer = Vec::new();
+        buffer.try_reserve_exact(len).map_err(|_| ReadError::OutOfMemory)?;
+    }
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    Ok(buffer.get_mut(..len).unwrap_or_default())
 }

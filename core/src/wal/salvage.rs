@@ -5,7 +5,7 @@
 
 use super::align_up;
 use super::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader};
-use super::reader::{CHUNK_BYTES, Frame, ReadError, SegmentReader};
+use super::reader::{Frame, ReadError, SegmentReader};
 use super::segment::HEADER_BYTES;
 use crate::checksum::Checksum;
 use crate::storage::{LogFiles, SegmentNumber};
@@ -73,16 +73,16 @@ impl Scanner {
 
     /// Looks for a header in the next chunk, and moves to it or behind the chunk; notes bytes that aren't zero on the way.
     fn look(&mut self, files: &mut impl LogFiles, unreadable: &mut Option<(u64, u64)>) -> Result<Option<FrameHeader>, ReadError> {
-        let begin = self.offset;
+        let (begin, step) = (self.offset, self.reader.chunk().get());
         let left = self.length.saturating_sub(begin);
         // Chunks overlap by a header, so that none is missed between two of them.
-        let len = left.min((CHUNK_BYTES + FRAME_HEADER_BYTES) as u64);
+        let len = left.min((step + FRAME_HEADER_BYTES) as u64);
         let Some(chunk) = self.reader.fetch(files, begin, len)? else {
             self.offset = self.length;
             return Ok(None);
         };
         // The last chunk is looked at to its end.
-        let here = if len == left { chunk.len() } else { CHUNK_BYTES };
+        let here = if len == left { chunk.len() } else { step };
         let mut at = 0;
         let mut found = None;
         while at < here {
@@ -212,6 +212,7 @@ mod tests {
     fn frames_are_found_wherever_they_stand_and_values_that_look_like_them_are_not() {
         let mut inner = Bytes::new();
         inner.frame(9, b"a frame that somebody has stored as a value");
+        const CHUNK_BYTES: usize = 256 << 10;
         for zeros in [0, 8, CHUNK_BYTES - 72, CHUNK_BYTES - 64, CHUNK_BYTES - 8, CHUNK_BYTES, 3 * CHUNK_BYTES] {
             let mut bytes = Bytes::new();
             bytes.0.resize(bytes.0.len() + zeros, 0);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crc32c::crc32c_append;
 use osprey_core::recovery::{self, Recovered, RecoveryError};
 use osprey_core::snapshot::{self, SnapshotError};
-use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, StorageError};
+use osprey_core::storage::{ChunkBytes, LogFiles, SegmentNumber, SnapshotName, StorageError};
 use osprey_core::store::Store;
 
 use super::failure::Failure;
@@ -124,7 +124,7 @@ impl Files {
     /// What a server would load, and how far the log goes.
     pub(super) fn load(&mut self) -> Result<(Store, Recovered), RecoveryError> {
         let mut store = Store::new([0; 16]).map_err(|_| RecoveryError::OutOfMemory)?;
-        let recovered = recovery::recover(self, &mut store, crc32c_append, &mut |_| {})?;
+        let recovered = recovery::recover(self, &mut store, crc32c_append, ChunkBytes::default(), &mut |_| {})?;
         Ok((store, recovered))
     }
 }

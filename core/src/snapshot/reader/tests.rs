@@ -11,7 +11,7 @@ use alloc::string::String;
 const HEADER: Header = Header { database: DatabaseId(*b"0123456789abcdef"), epoch: 3, salt: 0x5A17, begin: Lsn(7) };
 
 fn write(entries: &[(String, usize)], taken_every: usize) -> Vec<u8> {
-    let mut writer = SnapshotWriter::new(&HEADER, crc32c).unwrap();
+    let mut writer = SnapshotWriter::new(&HEADER, crc32c, ChunkBytes::default()).unwrap();
     let mut file = Vec::new();
     for (at, (key, len)) in entries.iter().enumerate() {
         let value = alloc::vec![b'v'; *len];
@@ -54,7 +54,7 @@ fn read(file: &[u8]) -> Result<(Header, Footer, Vec<Read>), SnapshotError> {
 
 #[test]
 fn what_was_written_is_read() {
-    let sizes = [0, 1, 300, 5000, BLOCK_BYTES_SOFT_MAX, CHUNK_BYTES + 1];
+    let sizes = [0, 1, 300, 5000, BLOCK_BYTES_SOFT_MAX, ChunkBytes::default().get() + 1];
     let entries: Vec<(String, usize)> =
         (0..2000).map(|at| (format!("key{at}"), if at % 97 == 0 { sizes[at / 97 % 6] } else { at % 60 })).collect();
     for taken_every in [1, 100, 5000] {
