@@ -14,7 +14,7 @@
 //! - [`protocol`]: bytes to commands and replies to bytes; the client's half too.
 //! - [`store`]: keys with values, versions and expiries.
 //! - [`wal`]: the log, written and read; [`snapshot`]: the same for snapshots; [`record`]: the one encoding of an entry; [`recovery`]: from both to a store.
-//! - [`storage`], [`clock`]: the traits of a host.
+//! - [`storage`], [`clock`]: the traits of a host. The feature `conformance` adds a module that checks a storage against its contract.
 //!
 //! `examples/embed` is the least that a host has to do. Needs `alloc`; every allocation whose size depends on input may fail,
 //! and is answered with `ERR OOM`.
@@ -28,6 +28,8 @@ extern crate std;
 
 pub mod checksum;
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod engine;
 #[cfg(museum)]
 pub mod museum;

@@ -11,6 +11,8 @@
 //! - [`StorageOp::Start`] is atomic and durable: after a power cut the segment has its whole header, or isn't there.
 //! - An operation must not be tried again by the host after a failed sync: the kernel may have dropped the data and
 //!   marked the pages clean.
+//!
+//! The feature `conformance` adds a module, `conformance`, that checks a storage against all of this, and against what is said at each operation.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -103,6 +105,7 @@ impl Default for ChunkBytes {
 
 /// A piece of work about snapshots. One at a time; a failure is no poison: the snapshot is given up, and what there was before stays.
 #[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "conformance", derive(Clone))]
 pub enum SnapshotOp {
     /// Begin a file under a name that no reader takes for a snapshot, in place of what is left of another attempt.
     Create {
@@ -148,6 +151,7 @@ pub enum SnapshotOp {
 
 /// One piece of work for storage. Owned: it can wait in a queue and cross threads.
 #[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "conformance", derive(Clone))]
 pub enum StorageOp {
     /// Set `bytes` of space aside for the segment that will come next, so that appending to it can't meet a full disk.
     /// It is not part of the log until started, and may be lost over a restart.

@@ -5,6 +5,7 @@
 //!        └───────▶ client ──▶ server_process (the real binary, TCP, files)
 //! ```
 //! - [`memory_storage`]: a disk in memory that can be late, fail, lose power.
+//! - [`faulty_storage`]: storage that breaks a rule of its contract.
 //! - [`machine`]: an engine over it with connections and a clock, driven by hand.
 //! - [`transcript`]: what is sent and what must come back, as text.
 //! - [`server_process`]: the real server, on a free port and a directory of its own.
@@ -22,6 +23,7 @@
 extern crate alloc;
 
 pub mod client;
+pub mod faulty_storage;
 pub mod fuzz;
 pub mod load;
 pub mod machine;
