@@ -13,6 +13,8 @@
 //! - [`client`]: a blocking connection to it.
 //! - [`load`]: connections that write until it is gone, and what must be there when it is back.
 //! - [`power_cut`]: what a power cut leaves of its files.
+//! - [`small_disk`]: a file system of its own for it, which can be full.
+//! - [`directory`]: what it has written.
 //! - [`fuzz`]: what the fuzz targets do, for plain tests too.
 //! - [`memory_log`]: a log in memory without faults, on `alloc` alone.
 //! - [`simulator`]: the whole core under faults, everything decided by a seed.
@@ -23,6 +25,7 @@
 extern crate alloc;
 
 pub mod client;
+pub mod directory;
 pub mod faulty_storage;
 pub mod fuzz;
 pub mod load;
@@ -34,5 +37,6 @@ pub mod power_cut;
 pub mod program;
 pub mod server_process;
 pub mod simulator;
+pub mod small_disk;
 pub mod small_scope;
 pub mod transcript;

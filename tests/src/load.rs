@@ -79,17 +79,20 @@ impl Load {
         Self { writers, random, acknowledged: 0, lost: 0, shown: 0 }
     }
 
-    /// Writes and reads, and kills the server after some time.
-    pub fn run_and_kill(&mut self, server: ServerProcess, after: Duration) {
+    /// Writes and reads, and kills the server after some time. Returns what the server had logged.
+    ///
+    /// # Panics
+    /// The server has ended of itself.
+    pub fn run_and_kill(&mut self, server: ServerProcess, after: Duration) -> String {
         let (address, random) = (server.address, self.random.fork());
-        let shown = thread::scope(|scope| {
+        let (shown, log) = thread::scope(|scope| {
             let reader = scope.spawn(move || read(address, random));
             for writer in &mut self.writers {
                 scope.spawn(move || writer.run(address));
             }
             thread::sleep(after);
-            server.kill();
-            reader.join().unwrap()
+            let log = server.kill();
+            (reader.join().unwrap(), log)
         });
         for (writer, (number, values)) in self.writers.iter_mut().zip(shown) {
             // An earlier value may have been there since before.
@@ -97,6 +100,7 @@ impl Load {
             self.shown += values;
             self.acknowledged += writer.acknowledged as u64;
         }
+        log
     }
 
     /// Compares what the server has with what was promised. From there it goes on.

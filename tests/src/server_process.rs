@@ -21,6 +21,8 @@ use crate::program::program;
 pub struct ServerProcess {
     /// Where it listens.
     pub address: SocketAddr,
+    /// What it said when it was ready: also what it has recovered from.
+    pub ready: String,
     child: Child,
     log: Receiver<String>,
     seen: Mutex<Vec<String>>,
@@ -33,6 +35,7 @@ pub struct Setup {
     sync_policy: &'static str,
     environment: Vec<(String, OsString)>,
     descriptors_max: Option<u64>,
+    prefix: Vec<OsString>,
 }
 
 /// How a server has ended, with the lines that it logged.
@@ -48,7 +51,8 @@ impl Setup {
     /// A server on `data_dir` that listens on a free port of the loopback interface.
     #[must_use]
     pub fn new(data_dir: &Path) -> Self {
-        Self { data_dir: data_dir.to_owned(), sync_policy: "batch", environment: Vec::new(), descriptors_max: None }
+        let (environment, prefix) = (Vec::new(), Vec::new());
+        Self { data_dir: data_dir.to_owned(), sync_policy: "batch", environment, descriptors_max: None, prefix }
     }
 
     /// With `os`, `batch` or `always`.
@@ -78,10 +82,24 @@ impl Setup {
         self
     }
 
+    /// Started by these words, behind which the server and its arguments follow. They must become the server, not wait for it.
+    #[must_use]
+    pub fn behind<S: Into<OsString>>(mut self, prefix: impl IntoIterator<Item = S>) -> Self {
+        self.prefix = prefix.into_iter().map(Into::into).collect();
+        self
+    }
+
     fn command(&self) -> Command {
         let binary = program("osprey");
         let mut command = match self.descriptors_max {
-            None => Command::new(binary),
+            None => match self.prefix.split_first() {
+                None => Command::new(binary),
+                Some((first, rest)) => {
+                    let mut prefixed = Command::new(first);
+                    prefixed.args(rest).arg(binary);
+                    prefixed
+                }
+            },
             Some(descriptors) => {
                 let mut shell = Command::new("sh");
                 shell.arg("-c").arg(format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")).arg(binary);
@@ -119,6 +137,7 @@ impl Setup {
             Some(line) => {
                 let (_, rest) = line.split_once("is ready on ").unwrap();
                 server.address = rest.split(": ").next().unwrap().parse().unwrap();
+                server.ready = line;
                 Ok(server)
             }
             None => Err(server.wait()),
@@ -139,7 +158,7 @@ impl Setup {
             BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| drop(report.send(line)));
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        ServerProcess { address, child, log, seen: Mutex::default() }
+        ServerProcess { address, ready: String::new(), child, log, seen: Mutex::default() }
     }
 }
 
@@ -185,6 +204,14 @@ impl ServerProcess {
         }
     }
 
+    /// What it has logged so far.
+    #[must_use]
+    pub fn logged(&self) -> String {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.extend(self.log.try_iter());
+        seen.join("\n")
+    }
+
     /// Waits until it has ended.
     ///
     /// # Panics
@@ -213,14 +240,15 @@ impl ServerProcess {
         assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     }
 
-    /// A sudden one.
+    /// A sudden one. Returns what it had logged.
     ///
     /// # Panics
     /// It had ended before, of itself.
-    pub fn kill(mut self) {
+    pub fn kill(mut self) -> String {
         self.signal(Signal::KILL);
         let ended = self.wait();
         assert_eq!(ended.status.signal(), Some(Signal::KILL.as_raw()), "{}", ended.log);
+        ended.log
     }
 
     /// A line of `/proc/<pid>/<file>`, by the word that it begins with.

@@ -1,6 +1,6 @@
 //! Power cuts under load, again and again over one data directory. Under `always` whatever was acknowledged or shown is there afterwards; under
 //! the other policies the state after some prefix of each connection's writes, without holes. In every fourth round the power fails once more while
-//! the server recovers. (Invariants 2, 3, 5, 6.)
+//! the server recovers. All the while one snapshot follows the other: what has a snapshot's name afterwards is whole. (Invariants 2, 3, 5, 6, 7.)
 //!
 //! `OSPREY_POWER_CUT_ROUNDS` sets the number of rounds for each policy.
 #![cfg(target_os = "linux")]
@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use osprey_core::protocol::client::{Expect, Reply, snapshot};
+use osprey_tests::client::Client;
+use osprey_tests::directory::{DRAFT, snapshots, verify};
 use osprey_tests::load::{Load, Promise};
 use osprey_tests::power_cut::{Disk, library, read};
 use osprey_tests::server_process::{ServerProcess, Setup};
@@ -42,9 +45,9 @@ impl Machine {
         self.directory.path().join("journal")
     }
 
-    /// With requests so small that segments can be, which are often full then.
+    /// With requests so small that segments can be, which are often full then, and a snapshot as soon as the one before is there.
     fn setup(&self) -> Setup {
-        let setup = Setup::new(&self.data()).sync_policy(self.policy).option("batch_fsync_ms", "10");
+        let setup = Setup::new(&self.data()).sync_policy(self.policy).option("batch_fsync_ms", "10").option("wal_max_bytes", "1");
         let setup = setup.option("wal_segment_bytes", "65536").option("max_value_bytes", "1024").option("max_args", "16");
         setup.variable("LD_PRELOAD", library()).variable("POWER_CUT_DIRECTORY", self.data()).variable("POWER_CUT_JOURNAL", self.journal())
     }
@@ -69,7 +72,18 @@ impl Machine {
         self.follow();
         self.disk.cut_power();
         self.disk.write_to(&self.data());
+        for name in snapshots(&self.data()) {
+            verify(&self.data(), name).unwrap_or_else(|error| panic!("the power cut has left {name}, and {error}"));
+        }
     }
+}
+
+/// Asks for a snapshot, and waits until it is there.
+fn take_snapshot(client: &mut Client) {
+    let mut request = Vec::new();
+    snapshot(&mut request).expect("memory");
+    client.send(&request).expect("room in the socket");
+    assert!(matches!(client.receive(Expect::Changed), Ok(Reply::Changed)), "it is taken");
 }
 
 /// What the library doesn't see, no power cut could take.
@@ -83,6 +97,7 @@ fn the_library_sees_everything_that_the_server_does_to_its_files() {
             for number in 0..300 {
                 client.set(format!("{run}:{number}").as_bytes(), &[b'x'; 1000]).expect("room for a value");
             }
+            take_snapshot(&mut client);
             server.stop();
             machine.follow();
             assert!(
@@ -90,7 +105,32 @@ fn the_library_sees_everything_that_the_server_does_to_its_files() {
                 "{policy}: the journal is about other files or bytes than the directory"
             );
         }
-        assert!(machine.disk.files().len() > 10, "full segments, too");
+        assert!(machine.disk.files().len() > 3, "full segments, too, and snapshots");
+        assert!(machine.disk.files().keys().any(|name| name.ends_with(".osnap")), "{policy}");
+    }
+}
+
+/// What the reply to `SNAPSHOT` says: its bytes and its name are on the disk.
+#[test]
+fn a_snapshot_that_was_acknowledged_survives() {
+    for seed in 0..12 {
+        let mut machine = Machine::new(["os", "batch", "always"][seed % 3], seed as u64);
+        let server = machine.setup().option("enable_snapshot", "false").start();
+        let mut client = server.connect();
+        for number in 0..50 {
+            client.set(format!("{number}").as_bytes(), &[b'x'; 1000]).expect("room for a value");
+        }
+        take_snapshot(&mut client);
+        server.kill();
+        machine.cut_power();
+        let found = snapshots(&machine.data());
+        assert!(matches!(found[..], [name] if name.end.0 == 50), "seed {seed}: {found:?}");
+        let server = machine.start();
+        assert!(server.ready.contains(&found[0].to_string()), "seed {seed}: {}", server.ready);
+        for number in 0..50 {
+            assert!(server.connect().get(format!("{number}").as_bytes()).expect("a reply").is_some(), "seed {seed}: {number}");
+        }
+        server.kill();
     }
 }
 
@@ -101,11 +141,15 @@ fn power_cuts(policy: &'static str, promise: Promise) {
     let mut random = fastrand::Rng::with_seed(seed);
     let begin = Instant::now();
     let (mut acknowledged, mut shown, mut lost, mut dropped_bytes, mut round) = (0, 0, 0, 0, 0);
+    let (mut taken, mut unfinished, mut started_from) = (0, 0, 0);
     while round < rounds {
         let mut machine = Machine::new(policy, random.u64(..));
         let mut load = Load::new(random.u64(..));
         for _ in 0..ROUNDS_PER_DATABASE.min(rounds - round) {
-            load.run_and_kill(machine.start(), Duration::from_millis(random.u64(5..80)));
+            let log = load.run_and_kill(machine.start(), Duration::from_millis(random.u64(5..80)));
+            taken += log.matches("is taken and verified").count();
+            machine.follow();
+            unfinished += u32::from(machine.disk.files().contains_key(DRAFT));
             machine.cut_power();
             if round % 4 == 3 {
                 let server = machine.setup().spawn();
@@ -114,6 +158,7 @@ fn power_cuts(policy: &'static str, promise: Promise) {
                 machine.cut_power();
             }
             let server = machine.start();
+            started_from += u32::from(server.ready.contains("snap-"));
             load.check(&mut server.connect(), promise);
             server.kill();
             machine.cut_power();
@@ -126,10 +171,11 @@ fn power_cuts(policy: &'static str, promise: Promise) {
     }
     println!(
         "power cuts under {policy}: {rounds} rounds, {acknowledged} acknowledged writes, {shown} values shown, {lost} lost; \
-         {dropped_bytes} bytes were dropped; in {:.1} s",
+         {dropped_bytes} bytes were dropped; {taken} snapshots taken, {unfinished} cuts left one unfinished, {started_from} starts were from one; in {:.1} s",
         begin.elapsed().as_secs_f64()
     );
     assert!(acknowledged > 0, "nobody could write");
+    assert!(taken > 0 && started_from > 0, "{taken} snapshots taken, {started_from} started from");
     match policy {
         "always" => assert_eq!(lost, 0),
         // Nothing is synced but full segments: what was not lost, the power cuts did not take.

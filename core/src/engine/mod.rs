@@ -458,6 +458,12 @@ impl Engine {
         self.snapshots.stats.last_failure
     }
 
+    /// How many snapshots have been taken since the start, and how many were given up.
+    #[must_use]
+    pub fn snapshots_ended(&self) -> (u64, u64) {
+        (self.snapshots.stats.total, self.snapshots.stats.failures)
+    }
+
     /// The newest snapshot that is known to be whole.
     #[must_use]
     pub fn newest_snapshot(&self) -> Option<SnapshotName> {

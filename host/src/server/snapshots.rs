@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use osprey_core::engine::Engine;
-use osprey_core::storage::SnapshotName;
 use osprey_core::units::Millis;
 
 /// After a slice so many times its length belong to requests.
@@ -26,8 +25,10 @@ pub(super) struct Snapshots {
     /// When there were requests last.
     asked_at: Instant,
     size_check_at: Instant,
-    /// The one that is being taken, and the newest when it was begun.
-    begun: Option<(Instant, Option<SnapshotName>)>,
+    /// When the one that is being taken was begun, as far as it was seen.
+    begun: Option<Instant>,
+    /// How many had been taken and given up when it was last looked at. (One that doesn't fit begins and ends between two looks.)
+    ended: (u64, u64),
 }
 
 impl Snapshots {
@@ -40,6 +41,7 @@ impl Snapshots {
             asked_at: now,
             size_check_at: now,
             begun: None,
+            ended: (0, 0),
         }
     }
 
@@ -77,20 +79,22 @@ impl Snapshots {
 
     /// Says what has become of snapshots.
     fn report(&mut self, engine: &mut Engine) {
-        let newest = engine.newest_snapshot();
         if engine.taking_snapshot() {
-            self.begun.get_or_insert_with(|| (Instant::now(), newest));
+            self.begun.get_or_insert_with(Instant::now);
             return;
         }
-        if let Some((begun, before)) = self.begun.take() {
-            match (newest, engine.snapshot_failure()) {
-                (_, Some(failure)) => log::error!("{failure}; what there was before stays, and it is tried again later"),
-                (Some(name), None) if newest != before => {
-                    let keys = engine.store().len();
-                    log::info!("snapshot {name} is taken and verified: {keys} keys in {:.1} s", begun.elapsed().as_secs_f64());
-                }
-                _ => {}
-            }
+        let ended = engine.snapshots_ended();
+        let (before, begun) = (std::mem::replace(&mut self.ended, ended), self.begun.take());
+        if ended.1 > before.1
+            && let Some(failure) = engine.snapshot_failure()
+        {
+            log::error!("{failure}; what there was before stays, and it is tried again later");
+        }
+        if ended.0 > before.0
+            && let Some(name) = engine.newest_snapshot()
+        {
+            let (keys, took) = (engine.store().len(), begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64()));
+            log::info!("snapshot {name} is taken and verified: {keys} keys in {took:.1} s");
         }
         let now = Instant::now();
         if now >= self.size_check_at && self.directory_bytes_warn > 0 {
