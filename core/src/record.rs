@@ -212,10 +212,21 @@ impl<'a> Encoded<'a> {
     #[inline]
     pub fn has_key(self, key: &[u8]) -> bool {
         let begin = self.header_len();
+        self.key_len() == key.len() && self.0.get(begin..begin + key.len()) == Some(key)
+    }
+
+    /// Its key; reads as little as [`Encoded::has_key`], and the bytes may be as long as for that.
+    #[inline]
+    pub(crate) fn key(self) -> &'a [u8] {
+        let begin = self.header_len();
+        self.0.get(begin..begin + self.key_len()).unwrap_or_default()
+    }
+
+    #[inline]
+    fn key_len(self) -> usize {
         let long = self.flags() & LONG_KEY != 0;
         let [low, high] = [1, 2].map(|at| self.0.get(at).copied().unwrap_or(0));
-        let len = u16::from_le_bytes([low, high * u8::from(long)]);
-        usize::from(len) == key.len() && self.0.get(begin..begin + key.len()) == Some(key)
+        usize::from(u16::from_le_bytes([low, high * u8::from(long)]))
     }
 
     fn flags(self) -> u8 {
@@ -293,6 +304,7 @@ mod tests {
             Record { kind: Kind::Set, version, expiry, key: &key, value: &value }.encode(&mut bytes);
             let entry = Encoded::new(&bytes);
             assert!(entry.has_key(&key));
+            assert_eq!(entry.key(), key);
             assert!(!entry.has_key(key.get(1..).unwrap()));
             *key.last_mut().unwrap() = b'x';
             assert!(!entry.has_key(&key));

@@ -11,7 +11,7 @@ use core::fmt;
 
 use crate::checksum::Checksum;
 use crate::museum::planted;
-use crate::record::{Kind, OutOfMemory};
+use crate::record::OutOfMemory;
 use crate::snapshot::{Header, SnapshotError, SnapshotReader};
 use crate::storage::{ChunkBytes, LogFiles, SegmentNumber, SnapshotName, StorageError};
 use crate::store::Store;
@@ -364,7 +364,7 @@ impl<F: LogFiles> Log<'_, F> {
             return Err(SnapshotError::OtherDatabase);
         }
         while let Some(block) = reader.next_block()? {
-            store.load(block.records())?;
+            store.replay(block.records())?;
             (reached.bytes, reached.keys) = (reader.reached().0, store.len() as u64);
             progress(*reached);
         }
@@ -482,21 +482,21 @@ impl<F: LogFiles> Log<'_, F> {
             let Some(Frame { header: frame, offset, payload }) = next else { return Ok(reader) };
             self.report.frames += 1;
             let malformed = RecoveryError::Malformed { segment: header.number, offset };
-            let (mut records, mut replayed) = (0, 0);
-            for record in Records(payload) {
-                let record = record.map_err(|_| malformed)?;
-                let lsn = Lsn(frame.first_lsn.0.saturating_add(u64::from(records)));
-                records += 1;
-                // What a snapshot holds already would take its entries back to an earlier state, if only for a while.
-                if lsn > self.base.begin {
-                    replayed += 1;
-                    self.store.replay(&record).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
-                }
-                debug_assert!(record.kind != Kind::Mark || record.key.is_empty());
-            }
-            if records != frame.records {
+            // What a snapshot holds already would take its entries back to an earlier state, if only for a while.
+            let held = (self.base.begin.0 + 1).saturating_sub(frame.first_lsn.0).min(u64::from(frame.records));
+            let mut records = 0_u32;
+            let mut well_formed = true;
+            let decoded = Records(payload).map_while(|record| {
+                well_formed &= record.is_ok();
+                records = records.saturating_add(1);
+                record.ok()
+            });
+            let held_records = usize::try_from(held).map_err(|_| malformed)?;
+            self.store.replay(decoded.skip(held_records)).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
+            if !well_formed || records != frame.records {
                 return Err(malformed);
             }
+            let replayed = u64::from(frame.records) - held;
             self.report.records += replayed;
             if replayed > 0 {
                 self.report.replayed_bytes += frame.frame_len();

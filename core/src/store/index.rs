@@ -38,6 +38,13 @@ struct Table {
     depth: u32,
 }
 
+impl Table {
+    /// Asks memory for what the hashes of all entries will need. One after the other, a split would wait for each of some hundred entries in turn.
+    fn touch_entries(&self, slabs: &Slabs) {
+        self.slots.iter().for_each(|&slot| slabs.touch_first(slot));
+    }
+}
+
 /// A keyed hash of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hash(pub u64);
@@ -154,7 +161,7 @@ impl Index {
         let hasher = self.hasher;
         let table = self.tables.get_mut(at).ok_or(OutOfMemory)?;
         self.len += 1;
-        table.slots.insert_unique(hash.0, slot, |&slot| hasher.hash(slabs.get(slot).record().key));
+        table.slots.insert_unique(hash.0, slot, |&slot| hasher.hash(slabs.peek(slot).key()));
         Ok(())
     }
 
@@ -207,8 +214,9 @@ impl Index {
             }
             let mut larger = HashTable::new();
             let target = if table.depth < DEPTH_MAX { (len + len / 4 + 1).min(TABLE_ENTRIES_MAX) } else { 2 * len };
-            let hash_of = |slot: &Slot| hasher.hash(slabs.get(*slot).record().key);
+            let hash_of = |slot: &Slot| hasher.hash(slabs.peek(*slot).key());
             larger.try_reserve(target, hash_of).map_err(|_| OutOfMemory)?;
+            table.touch_entries(slabs);
             for &slot in &table.slots {
                 larger.insert_unique(hash_of(&slot), slot, hash_of);
             }
@@ -227,16 +235,19 @@ impl Index {
         let hasher = self.hasher;
         let new = u32::try_from(self.tables.len()).map_err(|_| OutOfMemory)?;
         let table = self.tables.get_mut(at).ok_or(OutOfMemory)?;
-        let hash_of = |slot: &Slot| hasher.hash(slabs.get(*slot).record().key);
+        let hash_of = |slot: &Slot| hasher.hash(slabs.peek(*slot).key());
         let is_upper = |hash: u64| position(Hash(hash)) << depth >> (u64::BITS - 1) == 1;
-        let upper_len = table.slots.iter().filter(|slot| is_upper(hash_of(slot))).count();
         let [mut lower, mut upper] = [HashTable::new(), HashTable::new()];
-        for (half, len) in [(&mut lower, table.slots.len() - upper_len), (&mut upper, upper_len)] {
-            half.try_reserve(len + len / 16, hash_of).map_err(|_| OutOfMemory)?;
+        // A sixteenth more than its share: so that a half seldom has to grow while it is filled, or soon after.
+        let share = table.slots.len() / 2 + table.slots.len() / 32;
+        for half in [&mut lower, &mut upper] {
+            half.try_reserve(share, hash_of).map_err(|_| OutOfMemory)?;
         }
+        table.touch_entries(slabs);
         for &slot in &table.slots {
             let hash = hash_of(&slot);
             let half = if is_upper(hash) { &mut upper } else { &mut lower };
+            half.try_reserve(1, hash_of).map_err(|_| OutOfMemory)?;
             half.insert_unique(hash, slot, hash_of);
         }
         self.bytes = self.bytes + lower.allocation_size() + upper.allocation_size() - table.slots.allocation_size();

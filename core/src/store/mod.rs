@@ -427,26 +427,6 @@ impl Store {
         self.index.walk_bounded(&self.slabs, position, bytes_max, |slot| visit(self.slabs.get(slot).bytes()))
     }
 
-    /// Puts a snapshot's entries.
-    ///
-    /// # Errors
-    /// No memory; some of them may be there.
-    pub fn load<'a>(&mut self, mut records: impl Iterator<Item = Record<'a>>) -> Result<(), OutOfMemory> {
-        /// So many keys' tables are asked from memory together.
-        const TOGETHER: usize = 16;
-        loop {
-            let batch: heapless::Vec<(Hash, Record<'a>), TOGETHER> =
-                records.by_ref().take(TOGETHER).map(|record| (self.hash(record.key), record)).collect();
-            if batch.is_empty() {
-                return Ok(());
-            }
-            self.touch::<TOGETHER>(batch.iter().map(|(hash, _)| *hash));
-            for (hash, record) in &batch {
-                self.put(self.find(*hash, record.key), record)?;
-            }
-        }
-    }
-
     /// Forgets everything. The keyed hash stays.
     pub fn clear(&mut self) {
         self.index.clear();
@@ -457,12 +437,27 @@ impl Store {
         (self.floor, self.with_expiry, self.expired_total) = (Version::NONE, 0, 0);
     }
 
-    /// Applies a record from the log.
+    /// Applies records from a snapshot or the log, in order.
     ///
     /// # Errors
-    /// No memory; the record is not applied.
-    pub fn replay(&mut self, record: &Record<'_>) -> Result<(), OutOfMemory> {
-        let hash = self.hash(record.key);
+    /// No memory; some of the records may be applied.
+    pub fn replay<'a>(&mut self, mut records: impl Iterator<Item = Record<'a>>) -> Result<(), OutOfMemory> {
+        /// So many keys' tables and entries are asked from memory together.
+        const TOGETHER: usize = 16;
+        loop {
+            let batch: heapless::Vec<(Hash, Record<'a>), TOGETHER> =
+                records.by_ref().take(TOGETHER).map(|record| (self.hash(record.key), record)).collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.touch::<TOGETHER>(batch.iter().map(|(hash, _)| *hash));
+            for (hash, record) in &batch {
+                self.apply(*hash, record)?;
+            }
+        }
+    }
+
+    fn apply(&mut self, hash: Hash, record: &Record<'_>) -> Result<(), OutOfMemory> {
         match record.kind {
             Kind::Set => {
                 self.put(self.find(hash, record.key), record)?;
