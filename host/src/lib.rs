@@ -18,6 +18,10 @@ pub mod config;
 mod descriptor_limit;
 pub mod go_flags;
 pub mod logging;
+#[cfg(museum)]
+pub mod museum;
+#[cfg(not(museum))]
+mod museum;
 pub mod server;
 pub mod storage;
 pub mod tools;

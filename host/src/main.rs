@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(museum)]
+    osprey::museum::wake();
     let loaded = match args::from_process() {
         Ok(loaded) => loaded,
         Err(status) => return status,

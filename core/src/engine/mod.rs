@@ -416,6 +416,9 @@ impl Engine {
     pub fn storage_done(&mut self, done: StorageDone) -> Result<(), Poisoned> {
         if let StorageOp::Snapshot(op) = done.op {
             self.snapshots.done(op, done.result, self.now);
+            if let (Err(error), true) = (done.result, planted("snapshot_failure_poisons")) {
+                return Err(Poisoned { segment: crate::storage::SegmentNumber(0), during: "write", error });
+            }
             return self.journal.log.poisoned_by().map_or(Ok(()), Err);
         }
         if done.result.is_ok() {

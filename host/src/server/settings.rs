@@ -2,6 +2,7 @@
 
 use super::{Settings, Timeouts};
 use crate::config::{self, Config};
+use crate::museum::planted;
 use osprey_core::engine::{Limits, Retention, SnapshotOptions};
 use osprey_core::protocol::request;
 use osprey_core::wal::writer::SyncPolicy;
@@ -53,7 +54,7 @@ impl Settings {
                 log_bytes_max: config.wal_max_bytes,
                 bandwidth_max: config.snapshot_bandwidth_max.unwrap_or(0),
                 retention: Retention {
-                    keep_ms: config.wal_keep_hours.unwrap_or(0) * 3_600_000,
+                    keep_ms: config.wal_keep_hours.unwrap_or(0) * if planted("hours_not_kept") { 0 } else { 3_600_000 },
                     keep_bytes: config.wal_keep_bytes.unwrap_or(0),
                 },
             },

@@ -7,6 +7,7 @@ use async_signal::{Signal, Signals};
 use smol::stream::StreamExt as _;
 
 use super::control::Control;
+use crate::museum::planted;
 
 /// What a shell reports of a program that SIGINT has ended.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -25,7 +26,9 @@ pub(super) async fn watch(mut signals: Signals, control: Arc<Control>) {
         }
         if signal == Signal::Usr1 {
             log::info!("SIGUSR1: taking a snapshot");
-            control.request_snapshot();
+            if !planted("signal_unheard") {
+                control.request_snapshot();
+            }
             continue;
         }
         log::info!("{}: stopping; once more ends at once", if signal == Signal::Int { "SIGINT" } else { "SIGTERM" });

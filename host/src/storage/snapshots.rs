@@ -6,9 +6,11 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 use osprey_core::storage::{SnapshotName, SnapshotOp};
+use osprey_core::units::Lsn;
 use rustix::fs::Advice;
 
 use super::{Directory, read_at};
+use crate::museum::planted;
 
 /// What the one that is being written is called.
 pub(super) const DRAFT_NAME: &str = "snapshot.osnap.next";
@@ -40,12 +42,12 @@ impl Directory {
     pub(super) fn snapshot_op(&self, draft: &mut Draft, op: &mut SnapshotOp) -> (&'static str, PathBuf, io::Result<()>) {
         let path = self.draft();
         match op {
-            SnapshotOp::Create { bytes, .. } => ("begin", path, self.begin(draft, *bytes)),
+            SnapshotOp::Create { begin, bytes } => ("begin", path, self.begin(draft, *begin, *bytes)),
             SnapshotOp::Append { offset, data } => ("write", path, draft.append(*offset, data)),
             SnapshotOp::Publish { name } => ("publish", self.snapshot(*name), self.publish(draft, *name)),
             SnapshotOp::Discard => {
                 draft.file = None;
-                let removed = missing_is_fine(fs::remove_file(&path));
+                let removed = if planted("draft_left") { Ok(()) } else { missing_is_fine(fs::remove_file(&path)) };
                 ("remove", path, removed)
             }
             SnapshotOp::Read { name, offset, buffer } => {
@@ -60,26 +62,35 @@ impl Directory {
             }
             SnapshotOp::RemoveSegment { segment } => {
                 let path = self.segment(*segment);
+                if planted("segment_not_removed") {
+                    return ("remove", path, Ok(()));
+                }
                 let removed = missing_is_fine(fs::remove_file(&path)).and_then(|()| self.sync());
                 ("remove", path, removed)
             }
         }
     }
 
-    fn begin(&self, draft: &mut Draft, bytes: u64) -> io::Result<()> {
+    fn begin(&self, draft: &mut Draft, begin: Lsn, bytes: u64) -> io::Result<()> {
         let space = rustix::fs::fstatvfs(&*self.handle)?;
         if space.f_bavail.saturating_mul(space.f_frsize) < bytes.saturating_add(HEADROOM_BYTES) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.draft())?;
+        if planted("draft_under_its_name") {
+            fs::hard_link(self.draft(), self.snapshot(SnapshotName { begin, end: Lsn(begin.0 + 1) }))?;
+        }
         *draft = Draft { file: Some(file), written: 0, synced: 0 };
         Ok(())
     }
 
     fn publish(&self, draft: &mut Draft, name: SnapshotName) -> io::Result<()> {
-        draft.file.take().ok_or(io::ErrorKind::NotFound)?.sync_all()?;
+        let file = draft.file.take().ok_or(io::ErrorKind::NotFound)?;
+        if !planted("draft_published_unsynced") {
+            file.sync_all()?;
+        }
         fs::rename(self.draft(), self.snapshot(name))?;
-        self.sync()
+        if planted("published_name_unsynced") { Ok(()) } else { self.sync() }
     }
 }
 

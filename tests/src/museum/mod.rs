@@ -10,6 +10,7 @@
 //! runs them all; `docs/SIMULATOR.md` has the table.
 
 pub mod catalogue;
+pub mod real;
 #[cfg(museum)]
 pub mod search;
 
