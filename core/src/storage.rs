@@ -14,6 +14,8 @@
 //!
 //! The feature `conformance` adds a module, `conformance`, that checks a storage against all of this, and against what is said at each operation.
 
+pub mod memory;
+
 use alloc::vec::Vec;
 use core::fmt;
 
