@@ -30,6 +30,7 @@ pub mod checksum;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod db;
 pub mod engine;
 #[cfg(museum)]
 pub mod museum;

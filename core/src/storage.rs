@@ -14,6 +14,8 @@
 //!
 //! The feature `conformance` adds a module, `conformance`, that checks a storage against all of this, and against what is said at each operation.
 
+pub mod memory;
+
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -229,6 +231,12 @@ pub trait Storage {
 
     /// The next operation that has ended, if any. Never waits.
     fn poll(&mut self) -> Option<StorageDone>;
+
+    /// As [`Storage::poll`], but waits until an operation that is under way has ended, where the implementation can. Only [`Db`](crate::db::Db) calls it, with one under way; without a
+    /// better implementation it asks again and again.
+    fn wait(&mut self) -> Option<StorageDone> {
+        self.poll()
+    }
 }
 
 /// The log's storage while it is recovered: plain calls that wait. Nobody else changes the log meanwhile.

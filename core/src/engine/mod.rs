@@ -14,6 +14,9 @@
 //! - [`Engine::close`] asks for an orderly end.
 
 mod ahead;
+mod answer;
+mod calls;
+mod error;
 mod execute;
 mod journal;
 mod payload;
@@ -25,11 +28,15 @@ mod stats;
 
 use alloc::vec::Vec;
 
+pub use calls::{Answer, Entries, Entry, TimeToLive};
+pub use error::Error;
 pub use payload::Payload;
 pub use retention::Retention;
 pub use session::Session;
-pub use snapshots::{SnapshotFailure, SnapshotOptions};
+pub use snapshots::{SnapshotFailure, SnapshotOptions, Ticket};
 pub use stats::HostGauges;
+
+pub use crate::protocol::command::{Presence, SetExpiry, SetOptions};
 
 use crate::checksum::{Checksum, crc32c};
 use crate::museum::planted;
@@ -37,15 +44,16 @@ use crate::protocol::reply;
 use crate::protocol::request::{self, Step};
 use crate::record::{KEY_BYTES_MAX, OutOfMemory, VALUE_BYTES_MAX};
 use crate::recovery::{self, Progress, RecoveryError, Report};
-use crate::storage::{ChunkBytes, LogFiles, SnapshotName, StorageDone, StorageOp};
+use crate::storage::{ChunkBytes, LogFiles, SnapshotName, Storage, StorageDone, StorageOp};
 use crate::store::Store;
 use crate::units::{Lsn, Millis};
 use crate::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
 use crate::wal::segment::{DatabaseId, HEADER_BYTES};
 use crate::wal::writer::{LogWriter, Poisoned, SyncPolicy, WriterOptions};
 use ahead::Parsed;
-use execute::{Outcome, Refusal};
-use journal::{Journal, Reply};
+use answer::{Outcome, Reply};
+use error::Refusal;
+use journal::Journal;
 use recent::RecentWrites;
 use snapshots::Snapshots;
 use stats::Counters;
@@ -349,7 +357,7 @@ impl Engine {
                     }
                     Step::Skip { consumed: used } => (Ok(()), used),
                     Step::Request { command, consumed: used } => {
-                        match self.execute(&mut Reply { session, out, begin, lend_bytes_min }, &command, hash) {
+                        match self.answer(&mut Reply { session, out, begin, lend_bytes_min }, &command, hash) {
                             Ok(Outcome::Answered) => (Ok(()), used),
                             Ok(Outcome::Lends(spot)) => {
                                 lent = Some(spot);
@@ -364,10 +372,10 @@ impl Engine {
                                 self.counters.take_back(&command);
                                 break 'serving Next::Storage;
                             }
-                            Err(Refusal::Error(code, message)) => {
+                            Err(Refusal::Error(error)) => {
                                 out.truncate(replied);
                                 self.counters.errors += 1;
-                                (reply::error(out, code, message), used)
+                                (reply::error(out, error.code(), error), used)
                             }
                             Err(Refusal::NoReply) => (Err(OutOfMemory), used),
                         }
@@ -431,6 +439,41 @@ impl Engine {
         Ok(())
     }
 
+    /// Drives storage: submits what can begin, and takes back what has ended. Returns whether anything has; if not, nothing will before storage reports an end or something else is
+    /// called. Bounded: one operation about a snapshot at most. For a host that has nothing else to do meanwhile, or whose storage does everything at once.
+    ///
+    /// # Errors
+    /// As [`Engine::storage_done`].
+    pub fn drive(&mut self, storage: &mut impl Storage) -> Result<bool, Poisoned> {
+        let mut moved = false;
+        loop {
+            while let Some(done) = storage.poll() {
+                self.storage_done(done)?;
+                moved = true;
+            }
+            let Some(op) = self.poll_storage() else { return Ok(moved) };
+            moved = true;
+            let about_snapshot = matches!(op, StorageOp::Snapshot(_));
+            if let Some(done) = storage.submit(op) {
+                self.storage_done(done)?;
+            }
+            if about_snapshot {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Asks for a sync of what has been handed to storage, whatever the policy. [`Engine::durable_lsn`] tells how far it has come.
+    pub fn request_sync(&mut self) {
+        self.journal.log.request_sync();
+    }
+
+    /// What has ended the log: the first failure that [`Engine::storage_done`] was told of.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<Poisoned> {
+        self.journal.log.poisoned_by()
+    }
+
     /// Whether a snapshot is being taken whose walk can go on: [`Engine::snapshot_slice`].
     #[must_use]
     pub fn wants_snapshot_slice(&self) -> bool {
@@ -444,9 +487,18 @@ impl Engine {
         self.snapshots.slice(self.now, &self.journal.log, &self.store, within);
     }
 
-    /// Asks for a snapshot of all that was logged until now, as `SNAPSHOT` does. Nothing happens if one is being taken, or none ever are.
-    pub fn request_snapshot(&mut self) {
-        let _ = self.snapshots.request(self.journal.log.last_lsn());
+    /// Asks for a snapshot of all that was logged until now, as `SNAPSHOT` does; joins the one that is being taken if that will do. `None`: there is one already.
+    ///
+    /// # Errors
+    /// There will be none: none ever are, or the end has been asked for.
+    pub fn request_snapshot(&mut self) -> Result<Option<Ticket>, SnapshotFailure> {
+        self.snapshots.request(self.journal.log.last_lsn())
+    }
+
+    /// How a snapshot that was [asked for](Engine::request_snapshot) has ended, if it has.
+    #[must_use]
+    pub fn snapshot_outcome(&self, ticket: Ticket) -> Option<Result<(), SnapshotFailure>> {
+        self.snapshots.outcome(ticket)
     }
 
     /// Whether a snapshot is being taken.

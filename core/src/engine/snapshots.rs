@@ -86,9 +86,9 @@ impl fmt::Display for SnapshotFailure {
     }
 }
 
-/// A snapshot that a client waits for, by its number.
+/// A snapshot that somebody waits for: see [`Engine::snapshot_outcome`](super::Engine::snapshot_outcome).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ticket(u64);
+pub struct Ticket(u64);
 
 #[derive(Debug)]
 enum Phase {

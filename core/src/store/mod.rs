@@ -172,6 +172,12 @@ impl Store {
         spot.held.map_or(&[], |(_, slot)| self.slabs.get(slot).record().value)
     }
 
+    /// The record of the key that was found at this spot, if one was.
+    #[must_use]
+    pub fn record_at(&self, spot: Spot) -> Option<Record<'_>> {
+        spot.held.map(|(_, slot)| self.slabs.get(slot).record())
+    }
+
     fn expiry_at(&self, spot: Spot) -> Option<Millis> {
         spot.held.and_then(|(_, slot)| self.slabs.peek(slot).expiry())
     }

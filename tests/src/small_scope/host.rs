@@ -215,7 +215,7 @@ impl Host {
     /// A snapshot is asked for. It comes to be in what follows: [`Host::slice`].
     pub fn request_snapshot(&mut self, visit: Visit<'_>) -> Checked {
         self.round += 1;
-        self.engine.request_snapshot();
+        let _ = self.engine.request_snapshot();
         self.turn(visit)
     }
 

@@ -209,7 +209,7 @@ fn check_recovered(engine: &Engine, report: &Report, state: &State) -> Checked {
 /// A recovered server takes a snapshot, and removes what isn't needed any more.
 fn take_snapshot(engine: &mut Engine, log: &mut MemoryLog) -> Checked {
     let mut draft = Vec::new();
-    engine.request_snapshot();
+    let _ = engine.request_snapshot();
     loop {
         let now = engine.now();
         engine.snapshot_slice(now, || true);

@@ -6,7 +6,7 @@ use crate::protocol::line::{Words, is_key};
 use crate::protocol::number::unsigned;
 use crate::units::Version;
 
-pub(super) type Parsed<T> = Result<T, RequestError>;
+pub(crate) type Parsed<T> = Result<T, RequestError>;
 
 /// A command's or option's word in upper case; longer words are no keyword.
 #[inline]
@@ -20,8 +20,9 @@ pub(super) fn keyword(word: &[u8]) -> [u8; 7] {
     upper
 }
 
+/// A key, if it is one.
 #[inline]
-pub(super) fn check_key<'a>(limits: &Limits, key: &'a [u8]) -> Parsed<&'a [u8]> {
+pub(crate) fn check_key<'a>(limits: &Limits, key: &'a [u8]) -> Parsed<&'a [u8]> {
     if key.len() > limits.key_bytes_max {
         return Err(RequestError::KeyTooLong { bytes: key.len(), limit: limits.key_bytes_max });
     }

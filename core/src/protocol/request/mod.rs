@@ -22,6 +22,7 @@ use super::command::{Command, Pairs};
 use super::error::RequestError;
 use super::line::without_cr;
 use crate::museum::planted;
+pub(crate) use arguments::check_key;
 use command_line::{Follows, Line, Refused, parse_line};
 use skip::{LineEnd, Skip, line_end};
 use with_payload::may_have_payload;
