@@ -11,7 +11,21 @@ use std::sync::{Mutex, PoisonError};
 /// It does not compile.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
+    built(["--package", "osprey", "--bin", name], "")
+}
+
+/// The path of an example of the core, as [`program`].
+///
+/// # Panics
+/// It does not compile.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    built(["--package", "osprey-core", "--example", name], "examples")
+}
+
+fn built(which: [&str; 4], below: &str) -> PathBuf {
     static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let [.., name] = which;
     let directory = profile_directory();
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !built.contains(name) {
@@ -20,12 +34,12 @@ pub fn program(name: &str) -> PathBuf {
             profile => profile,
         };
         let mut build = cargo();
-        build.args(["build", "--quiet", "--package", "osprey", "--bin", name, "--profile", profile, "--target-dir"]);
+        build.args(["build", "--quiet"]).args(which).args(["--profile", profile, "--target-dir"]);
         build.arg(directory.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
         assert!(build.status().unwrap().success(), "{name} does not compile");
         built.insert(name.to_owned());
     }
-    directory.join(name)
+    directory.join(below).join(name)
 }
 
 /// Where the profile of the tests puts programs.

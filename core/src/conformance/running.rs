@@ -28,8 +28,11 @@ pub(super) fn check(driver: &mut Driver<'_, impl Subject>) -> Result<(), Violati
         for key in 0..KEYS {
             let value = "v".repeat(usize::try_from(key * 53 % 900).unwrap_or(0));
             ask(driver, &mut engine, &mut session, &format!("SET {run}.{key} {}\r\n{value}\r\nINCR runs.{key}\r\n", value.len()))?;
-            if key == KEYS / 2 && driver.snapshots() {
-                engine.request_snapshot();
+            if key == KEYS / 2
+                && driver.snapshots()
+                && let Err(failure) = engine.request_snapshot()
+            {
+                return broken(Rule::EngineRecovers, format!("it takes no snapshot in run {run}: {failure}"));
             }
         }
         // Twice in order, else without notice.
