@@ -117,7 +117,7 @@ fn any_chunk_reads_the_same_and_no_more_at_once() {
     for written in sizes {
         let (mut server, ..) = Server::recover(written, Noting::default());
         server.set(0..800);
-        server.engine.request_snapshot();
+        server.engine.request_snapshot().unwrap();
         server.drive();
         assert!(server.engine.newest_snapshot().is_some());
         let step = written.get().min(16 << 10);
