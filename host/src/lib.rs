@@ -10,6 +10,8 @@
 //! Beside the server stand [`client`], the library that the client programs are made of, [`mod@bench`], the load generator, and [`tools`], which work on
 //! the data directory of a server that is stopped.
 
+#![forbid(unsafe_code)]
+
 pub mod args;
 pub mod bench;
 pub mod client;
@@ -18,6 +20,7 @@ pub mod config;
 mod descriptor_limit;
 pub mod go_flags;
 pub mod logging;
+mod readiness;
 pub mod server;
 pub mod storage;
 pub mod tools;
