@@ -144,7 +144,7 @@ impl Index {
     }
 
     fn is_it(&self, entry: Encoded<'_>, hash: ShortHash) -> bool {
-        self.hash(entry.record().key).short() == hash
+        self.hash(entry.key()).short() == hash
     }
 
     /// Notes a slot for a key that isn't there.
@@ -154,7 +154,7 @@ impl Index {
         let hasher = self.hasher;
         let table = self.tables.get_mut(at).ok_or(OutOfMemory)?;
         self.len += 1;
-        table.slots.insert_unique(hash.0, slot, |&slot| hasher.hash(slabs.get(slot).record().key));
+        table.slots.insert_unique(hash.0, slot, |&slot| hasher.hash(slabs.get(slot).key()));
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl Index {
     /// Forgets the slot of an entry of this hash for which `due` holds.
     pub(super) fn remove_by_hash(&mut self, slabs: &Slabs, hash: ShortHash, due: impl Fn(Encoded<'_>) -> bool) -> Option<Slot> {
         let hasher = self.hasher;
-        let is_it = |entry: Encoded<'_>| Hash(hasher.hash(entry.record().key)).short() == hash && due(entry);
+        let is_it = |entry: Encoded<'_>| Hash(hasher.hash(entry.key())).short() == hash && due(entry);
         self.remove_if(hash.widened(), |slot| is_it(slabs.get(slot)))
     }
 
@@ -207,7 +207,7 @@ impl Index {
             }
             let mut larger = HashTable::new();
             let target = if table.depth < DEPTH_MAX { (len + len / 4 + 1).min(TABLE_ENTRIES_MAX) } else { 2 * len };
-            let hash_of = |slot: &Slot| hasher.hash(slabs.get(*slot).record().key);
+            let hash_of = |slot: &Slot| hasher.hash(slabs.get(*slot).key());
             larger.try_reserve(target, hash_of).map_err(|_| OutOfMemory)?;
             for &slot in &table.slots {
                 larger.insert_unique(hash_of(&slot), slot, hash_of);
@@ -227,7 +227,7 @@ impl Index {
         let hasher = self.hasher;
         let new = u32::try_from(self.tables.len()).map_err(|_| OutOfMemory)?;
         let table = self.tables.get_mut(at).ok_or(OutOfMemory)?;
-        let hash_of = |slot: &Slot| hasher.hash(slabs.get(*slot).record().key);
+        let hash_of = |slot: &Slot| hasher.hash(slabs.get(*slot).key());
         let is_upper = |hash: u64| position(Hash(hash)) << depth >> (u64::BITS - 1) == 1;
         let upper_len = table.slots.iter().filter(|slot| is_upper(hash_of(slot))).count();
         let [mut lower, mut upper] = [HashTable::new(), HashTable::new()];
@@ -303,7 +303,7 @@ impl Index {
         }
         let mut entries = Vec::new();
         entries.try_reserve_exact(table.slots.len()).map_err(|_| OutOfMemory)?;
-        let positions = table.slots.iter().map(|&slot| (position(self.hash(slabs.get(slot).record().key)), slot));
+        let positions = table.slots.iter().map(|&slot| (position(self.hash(slabs.get(slot).key())), slot));
         entries.extend(positions.filter(|(position, _)| *position >= from));
         entries.sort_unstable_by_key(|(position, _)| *position);
         let (mut used, mut last) = (0, None);
