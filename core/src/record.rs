@@ -93,24 +93,24 @@ impl<'a> Record<'a> {
     }
 
     /// What stands before the key.
+    #[inline]
     pub(crate) fn header(&self) -> Header {
-        let mut header = Header { bytes: [0; HEADER_BYTES_MAX], len: 1 };
-        let mut flags = self.kind as u8;
         let [low, high] = u16::try_from(self.key.len()).unwrap_or(u16::MAX).to_le_bytes();
-        if high == 0 {
-            header.put(&[low]);
-        } else {
-            flags |= LONG_KEY;
-            header.put(&[low, high]);
-        }
+        let long_key = high != 0;
         let width_log2 = version_width_log2(self.version);
-        flags |= width_log2 << WIDTH_SHIFT;
-        header.put(self.version.0.to_le_bytes().get(..1 << width_log2).unwrap_or_default());
+        let mut flags = self.kind as u8 | width_log2 << WIDTH_SHIFT | if long_key { LONG_KEY } else { 0 };
+        let mut header = Header { bytes: [0; HEADER_BYTES_MAX], len: 2 + usize::from(long_key) };
+        // What a field has too much is overwritten by the next one, or isn't part of the header.
+        header.put(self.version.0, 1 << width_log2);
         if let Some(expiry) = self.expiry {
             flags |= HAS_EXPIRY;
-            header.put(&expiry.0.to_le_bytes());
+            header.put(expiry.0, size_of::<u64>());
         }
-        header.bytes[0] = flags;
+        let [first, second, third, ..] = &mut header.bytes;
+        (*first, *second) = (flags, low);
+        if long_key {
+            *third = high;
+        }
         header
     }
 
@@ -169,21 +169,50 @@ impl Header {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    fn put(&mut self, bytes: &[u8]) {
-        let end = self.len + bytes.len();
-        if let Some(room) = self.bytes.get_mut(self.len..end) {
-            room.copy_from_slice(bytes);
-            self.len = end;
+    /// All eight bytes of a field, of which `width` count: the processor has an instruction for eight.
+    #[inline]
+    fn put(&mut self, field: u64, width: usize) {
+        if let Some(room) = self.bytes.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut()) {
+            *room = field.to_le_bytes();
         }
+        self.len += width;
     }
 }
 
+#[inline]
 fn version_width_log2(version: Version) -> u8 {
     match version.0 {
         0..=0xFF => 0,
         0x100..=0xFFFF => 1,
         0x1_0000..=0xFFFF_FFFF => 2,
         _ => 3,
+    }
+}
+
+/// What stands where in a record.
+struct Layout {
+    version: Version,
+    expiry: Option<Millis>,
+    key_begin: usize,
+    key_end: usize,
+}
+
+impl Layout {
+    /// Of a record that begins with these bytes. Each field is read with all the bytes that it might have.
+    #[inline]
+    fn of(head: &[u8; HEADER_BYTES_MAX]) -> Self {
+        let &[flags, low, high, ..] = head;
+        let long_key = flags & LONG_KEY != 0;
+        let key_len = u16::from_le_bytes([low, if long_key { high } else { 0 }]);
+        let version_begin = 2 + usize::from(long_key);
+        let width_log2 = (flags & WIDTH_MASK) >> WIDTH_SHIFT;
+        let eight = |at: usize| head.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let version = Version(eight(version_begin) & (u64::MAX >> (u64::BITS - (8 << width_log2))));
+        let version_end = version_begin + (1 << width_log2);
+        let has_expiry = flags & HAS_EXPIRY != 0;
+        let key_begin = version_end + if has_expiry { size_of::<u64>() } else { 0 };
+        let expiry = has_expiry.then(|| Millis(eight(version_end)));
+        Self { version, expiry, key_begin, key_end: key_begin + usize::from(key_len) }
     }
 }
 
@@ -199,46 +228,59 @@ impl<'a> Encoded<'a> {
 
     /// The record's parts.
     ///
-    /// # Panics
-    /// Never: the bytes are a record's, with a key that is not empty.
+    /// They are what [`Record::decode`] finds in them; but nothing is checked, since [`Record::encode_into`] wrote them.
     #[must_use]
     #[inline]
     pub fn record(self) -> Record<'a> {
-        Record::decode(self.0).expect("an entry's bytes are a record: Record::encode_into wrote them")
+        let Layout { version, expiry, key_begin, key_end } = self.layout();
+        let key = self.0.get(key_begin..key_end).unwrap_or_default();
+        let value = self.0.get(key_end..).unwrap_or_default();
+        Record { kind: Kind::Set, version, expiry, key, value }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    #[inline]
+    pub fn key(self) -> &'a [u8] {
+        let Layout { key_begin, key_end, .. } = self.layout();
+        self.0.get(key_begin..key_end).unwrap_or_default()
+    }
+
+    /// The value's version.
+    #[must_use]
+    #[inline]
+    pub fn version(self) -> Version {
+        self.layout().version
     }
 
     /// Whether this is `key`'s. Every lookup asks it of entries that are not in any cache: it reads as little as it can.
     #[must_use]
     #[inline]
     pub fn has_key(self, key: &[u8]) -> bool {
-        let begin = self.header_len();
-        self.key_len() == key.len() && self.0.get(begin..begin + key.len()) == Some(key)
-    }
-
-    /// Its key; reads as little as [`Encoded::has_key`], and the bytes may be as long as for that.
-    #[inline]
-    pub(crate) fn key(self) -> &'a [u8] {
-        let begin = self.header_len();
-        self.0.get(begin..begin + self.key_len()).unwrap_or_default()
-    }
-
-    #[inline]
-    fn key_len(self) -> usize {
-        let long = self.flags() & LONG_KEY != 0;
-        let [low, high] = [1, 2].map(|at| self.0.get(at).copied().unwrap_or(0));
-        usize::from(u16::from_le_bytes([low, high * u8::from(long)]))
-    }
-
-    fn flags(self) -> u8 {
-        self.0.first().copied().unwrap_or(0)
+        let Layout { key_begin, key_end, .. } = self.layout();
+        key_end - key_begin == key.len() && self.0.get(key_begin..key_end) == Some(key)
     }
 
     /// Where the key begins.
+    #[inline]
     pub(crate) fn header_len(self) -> usize {
-        let flags = self.flags();
-        let long = usize::from(flags & LONG_KEY != 0);
-        let expiry = usize::from(flags & HAS_EXPIRY != 0) * size_of::<u64>();
-        2 + long + (1 << ((flags & WIDTH_MASK) >> WIDTH_SHIFT)) + expiry
+        self.layout().key_begin
+    }
+
+    #[inline]
+    fn layout(self) -> Layout {
+        match self.0.first_chunk() {
+            Some(head) => Layout::of(head),
+            None => self.layout_of_few(),
+        }
+    }
+
+    /// Of an entry that is shorter than the longest header.
+    #[cold]
+    fn layout_of_few(self) -> Layout {
+        let mut head = [0; HEADER_BYTES_MAX];
+        head.iter_mut().zip(self.0).for_each(|(to, from)| *to = *from);
+        Layout::of(&head)
     }
 
     /// The record's bytes.
@@ -252,7 +294,7 @@ impl<'a> Encoded<'a> {
     #[must_use]
     #[inline]
     pub fn expiry(self) -> Option<Millis> {
-        if self.flags() & HAS_EXPIRY != 0 { self.record().expiry } else { None }
+        self.layout().expiry
     }
 
     /// Whether the key is gone at `now`.
@@ -306,6 +348,8 @@ mod tests {
             assert!(entry.has_key(&key));
             assert_eq!(entry.key(), key);
             assert!(!entry.has_key(key.get(1..).unwrap()));
+            assert_eq!(Some(entry.record()), Record::decode(&bytes));
+            assert_eq!((entry.version(), entry.expiry(), entry.key()), (version, expiry, &key[..]));
             *key.last_mut().unwrap() = b'x';
             assert!(!entry.has_key(&key));
         }

@@ -10,6 +10,8 @@
 //! Beside the server stand [`client`], the library that the client programs are made of, [`mod@bench`], the load generator, and [`tools`], which work on
 //! the data directory of a server that is stopped.
 
+#![forbid(unsafe_code)]
+
 pub mod args;
 pub mod bench;
 pub mod client;
@@ -22,6 +24,7 @@ pub mod logging;
 pub mod museum;
 #[cfg(not(museum))]
 mod museum;
+mod readiness;
 pub mod server;
 pub mod storage;
 pub mod tools;

@@ -320,7 +320,7 @@ impl Engine {
     fn check_key(&self, key: &[u8]) -> Result<(), Error> {
         match request::check_key(&self.options.limits.request, key) {
             _ if key.is_empty() => Err(Error::EmptyKey),
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(RequestError::KeyTooLong { bytes, limit }) => Err(Error::KeyTooLong { bytes, limit }),
             Err(_) => Err(Error::BadKey),
         }

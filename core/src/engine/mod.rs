@@ -27,6 +27,7 @@ mod snapshots;
 mod stats;
 
 use alloc::vec::Vec;
+use core::mem;
 
 pub use calls::{Answer, Entries, Entry, TimeToLive};
 pub use error::Error;
@@ -41,7 +42,7 @@ pub use crate::protocol::command::{Presence, SetExpiry, SetOptions};
 use crate::checksum::{Checksum, crc32c};
 use crate::museum::planted;
 use crate::protocol::reply;
-use crate::protocol::request::{self, Step};
+use crate::protocol::request::{self, Parser, Step};
 use crate::record::{KEY_BYTES_MAX, OutOfMemory, VALUE_BYTES_MAX};
 use crate::recovery::{self, Progress, RecoveryError, Report};
 use crate::storage::{ChunkBytes, LogFiles, SnapshotName, Storage, StorageDone, StorageOp};
@@ -50,7 +51,7 @@ use crate::units::{Lsn, Millis};
 use crate::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
 use crate::wal::segment::{DatabaseId, HEADER_BYTES};
 use crate::wal::writer::{LogWriter, Poisoned, SyncPolicy, WriterOptions};
-use ahead::Parsed;
+use ahead::{Ahead, Parsed};
 use answer::{Outcome, Reply};
 use error::Refusal;
 use journal::Journal;
@@ -327,6 +328,7 @@ impl Engine {
         let begin = out.len();
         let mut consumed = 0;
         let mut lent = None;
+        let mut parsed = Ahead::new();
         let mut budget = self.options.limits.requests_per_call;
         let next = 'serving: loop {
             if session.closing {
@@ -337,7 +339,8 @@ impl Engine {
                 // Before anything else: whoever has no input left can only be helped by more.
                 break Next::Read { at_least: 1 };
             }
-            for Parsed { step, hash, parser } in ahead::parse(&session.parser, &self.options.limits.request, &self.store, rest) {
+            let mut behind = ahead::parse(&mut parsed, &session.parser, &self.options.limits.request, &self.store, rest);
+            for (at, &Parsed { ref step, hash }) in parsed.iter().enumerate() {
                 if session.closing {
                     break;
                 }
@@ -350,14 +353,14 @@ impl Engine {
                 budget -= 1;
                 // Whatever is appended to `out` from here on answers this request.
                 let replied = out.len();
-                let (answered, used) = match step {
+                let (answered, used) = match *step {
                     Step::Incomplete { at_least } => {
-                        session.parser = parser;
+                        session.parser = behind;
                         break 'serving Next::Read { at_least };
                     }
                     Step::Skip { consumed: used } => (Ok(()), used),
-                    Step::Request { command, consumed: used } => {
-                        match self.answer(&mut Reply { session, out, begin, lend_bytes_min }, &command, hash) {
+                    Step::Request { ref command, consumed: used } => {
+                        match self.answer(&mut Reply { session, out, begin, lend_bytes_min }, command, hash) {
                             Ok(Outcome::Answered) => (Ok(()), used),
                             Ok(Outcome::Lends(spot)) => {
                                 lent = Some(spot);
@@ -369,7 +372,7 @@ impl Engine {
                             }
                             // The parser stays before it.
                             Err(Refusal::Wait) => {
-                                self.counters.take_back(&command);
+                                self.counters.take_back(command);
                                 break 'serving Next::Storage;
                             }
                             Err(Refusal::Error(error)) => {
@@ -386,7 +389,7 @@ impl Engine {
                         (reply::error(out, error.code(), error), used)
                     }
                 };
-                session.parser = parser;
+                session.parser = if at + 1 == parsed.len() { mem::take(&mut behind) } else { Parser::default() };
                 consumed += used;
                 if answered.is_err() {
                     // Not even an error can be sent. A stream with a reply missing would be worse than its end.

@@ -4,14 +4,22 @@ use nom::character::complete::space0;
 use nom::sequence::preceded;
 use nom::{Err, IResult, Parser as _};
 
+/// A word of a line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Whether all of its bytes may stand in a key: found out on the way to its end.
+    pub(super) is_key: bool,
+}
+
 /// Everything up to the next space or tab.
 #[inline]
-fn word(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
+fn word(input: &[u8]) -> IResult<&[u8], Word<'_>, ()> {
     let key = key_bytes(input);
     // A word may hold other bytes, too, though no valid one does.
     let others = input.get(key..).unwrap_or_default().iter().take_while(|&&byte| byte != b' ' && byte != b'\t').count();
     match input.split_at_checked(key + others) {
-        Some((word, rest)) if !word.is_empty() => Ok((rest, word)),
+        Some((bytes, rest)) if !bytes.is_empty() => Ok((rest, Word { bytes, is_key: others == 0 })),
         _ => Err(Err::Error(())),
     }
 }
@@ -20,17 +28,25 @@ fn word(input: &[u8]) -> IResult<&[u8], &[u8], ()> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Words<'a>(pub(super) &'a [u8]);
 
-impl<'a> Iterator for Words<'a> {
-    type Item = &'a [u8];
-
+impl<'a> Words<'a> {
+    /// As `next`, with what is known of the word.
     #[inline]
-    fn next(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn next_word(&mut self) -> Option<Word<'a>> {
         if self.0.is_empty() {
             return None;
         }
         let (rest, word) = preceded(space0, word).parse(self.0).ok()?;
         self.0 = rest;
         Some(word)
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.next_word().map(|word| word.bytes)
     }
 }
 

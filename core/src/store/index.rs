@@ -151,7 +151,7 @@ impl Index {
     }
 
     fn is_it(&self, entry: Encoded<'_>, hash: ShortHash) -> bool {
-        self.hash(entry.record().key).short() == hash
+        self.hash(entry.key()).short() == hash
     }
 
     /// Notes a slot for a key that isn't there.
@@ -173,7 +173,7 @@ impl Index {
     /// Forgets the slot of an entry of this hash for which `due` holds.
     pub(super) fn remove_by_hash(&mut self, slabs: &Slabs, hash: ShortHash, due: impl Fn(Encoded<'_>) -> bool) -> Option<Slot> {
         let hasher = self.hasher;
-        let is_it = |entry: Encoded<'_>| Hash(hasher.hash(entry.record().key)).short() == hash && due(entry);
+        let is_it = |entry: Encoded<'_>| Hash(hasher.hash(entry.key())).short() == hash && due(entry);
         self.remove_if(hash.widened(), |slot| is_it(slabs.get(slot)))
     }
 
@@ -314,7 +314,7 @@ impl Index {
         }
         let mut entries = Vec::new();
         entries.try_reserve_exact(table.slots.len()).map_err(|_| OutOfMemory)?;
-        let positions = table.slots.iter().map(|&slot| (position(self.hash(slabs.get(slot).record().key)), slot));
+        let positions = table.slots.iter().map(|&slot| (position(self.hash(slabs.get(slot).key())), slot));
         entries.extend(positions.filter(|(position, _)| *position >= from));
         entries.sort_unstable_by_key(|(position, _)| *position);
         let (mut used, mut last) = (0, None);

@@ -34,21 +34,23 @@ pub struct Spot {
 pub struct Lookup<'a> {
     /// Where it is.
     pub spot: Spot,
-    record: Option<Record<'a>>,
+    entry: Option<Encoded<'a>>,
     expired: bool,
 }
 
 impl<'a> Lookup<'a> {
     /// The record of a key that is there.
     #[must_use]
+    #[inline]
     pub fn live(&self) -> Option<Record<'a>> {
-        if self.expired { None } else { self.record }
+        if self.expired { None } else { self.entry.map(Encoded::record) }
     }
 
     /// The record of a key that has reached its expiry: it is gone, but its memory is still held.
     #[must_use]
+    #[inline]
     pub fn expired(&self) -> Option<Record<'a>> {
-        if self.expired { self.record } else { None }
+        if self.expired { self.entry.map(Encoded::record) } else { None }
     }
 }
 
@@ -156,9 +158,9 @@ impl Store {
     #[inline]
     pub fn lookup(&self, hash: Hash, key: &[u8], now: Millis) -> Lookup<'_> {
         let spot = self.find(hash, key);
-        let record = spot.held.map(|(_, slot)| self.slabs.get(slot).record());
-        let expired = record.and_then(|record| record.expiry).is_some_and(|expiry| expiry <= now);
-        Lookup { spot, record, expired }
+        let entry = spot.held.map(|(_, slot)| self.slabs.get(slot));
+        let expired = entry.is_some_and(|entry| entry.expired(now));
+        Lookup { spot, entry, expired }
     }
 
     #[inline]
@@ -200,9 +202,9 @@ impl Store {
     /// The version that the next value of a key gets; `None` when the 64-bit range is used up.
     #[must_use]
     pub fn next_version(&self, found: &Lookup<'_>) -> Option<Version> {
-        match found.record {
-            Some(record) if !found.expired || planted("version_below_floor") => record.version.next(),
-            Some(record) => self.floor.max(record.version).next(),
+        match found.entry.map(Encoded::version) {
+            Some(version) if !found.expired || planted("version_below_floor") => version.next(),
+            Some(version) => self.floor.max(version).next(),
             None => self.floor.next(),
         }
     }

@@ -5,7 +5,7 @@
 //!                  │     one phase: store,  │     a batch out, its replies in
 //!                  │     warm up, measure   ├── request ── zipf      bytes of the next request
 //!                  │                        ├── schedule             when a batch is due (--rate)
-//!                  │                        └── readiness            epoll
+//!                  │                        └── crate::readiness     epoll
 //!                  ├── process (/proc)           tally: counts and latencies, a thread's own, added up by `run`
 //!                  └── report, progress
 //! ```
@@ -17,7 +17,6 @@ mod connection;
 mod options;
 mod process;
 mod progress;
-mod readiness;
 mod report;
 mod request;
 mod run;

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::connection::{Broken, Connection, Source};
-use super::readiness::{Readiness, Ready};
 use super::request::Requests;
 use super::schedule::Schedule;
 use super::tally::{Live, Tally};
+use crate::readiness::{Event, Events, Interest, Readiness};
 
 /// One part of a run: storing the keys, warming up, or measuring.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,7 @@ impl Worker {
     pub(crate) fn new(connections: Vec<Connection>, requests: Requests, first: u64, total: u64) -> io::Result<Self> {
         let readiness = Readiness::new()?;
         for (number, connection) in connections.iter().enumerate() {
-            readiness.add(&connection.stream, number)?;
+            readiness.add(&connection.stream, number, Interest::READ)?;
         }
         Ok(Self { connections, requests, readiness, first, total })
     }
@@ -102,7 +102,7 @@ impl Worker {
     }
 
     fn work(&mut self, state: &mut PhaseState<'_>, stop: &AtomicBool, live: &Live) -> Result<(), Abort> {
-        let mut ready = Vec::with_capacity(self.connections.len());
+        let mut events = Events::new();
         let mut looked = state.phase.start;
         for number in 0..self.connections.len() {
             self.next(state, number, Instant::now())?;
@@ -119,8 +119,10 @@ impl Worker {
             }
             self.begin_due(state, now)?;
             let wait = state.calendar.peek().map_or(LOOK_EVERY, |Reverse((due, _))| due.saturating_duration_since(now).min(LOOK_EVERY));
-            self.readiness.wait(wait, &mut ready).map_err(Broken::Io)?;
-            for &event in &ready {
+            // Whole milliseconds, as the kernel counts them, so that nothing due at the end is late.
+            let wait = Duration::from_secs(wait.as_secs()) + Duration::from_millis(wait.subsec_millis().into());
+            self.readiness.wait(Some(wait), &mut events).map_err(Broken::Io)?;
+            for event in events.iter() {
                 self.serve(state, event)?;
             }
         }
@@ -128,10 +130,10 @@ impl Worker {
     }
 
     /// Reads and writes what a socket is ready for, and goes on to the connection's next batch.
-    fn serve(&mut self, state: &mut PhaseState<'_>, event: Ready) -> Result<(), Abort> {
-        let connection = &mut self.connections[event.number];
+    fn serve(&mut self, state: &mut PhaseState<'_>, event: Event) -> Result<(), Abort> {
+        let connection = &mut self.connections[event.key];
         if event.writable && connection.flush()? {
-            self.readiness.watch_writable(&connection.stream, event.number, false).map_err(Broken::Io)?;
+            self.readiness.change(&connection.stream, event.key, Interest::READ).map_err(Broken::Io)?;
         }
         if event.readable {
             let was_busy = connection.is_busy();
@@ -140,7 +142,7 @@ impl Worker {
                 state.last = now;
                 if !connection.is_busy() {
                     state.busy -= 1;
-                    self.next(state, event.number, now)?;
+                    self.next(state, event.key, now)?;
                 }
             }
         }
@@ -191,7 +193,7 @@ impl Worker {
         let connection = &mut self.connections[number];
         connection.begin(&mut self.requests, &mut plan.source, count, due)?;
         if !connection.flush()? {
-            self.readiness.watch_writable(&connection.stream, number, true).map_err(Broken::Io)?;
+            self.readiness.change(&connection.stream, number, Interest { read: true, write: true }).map_err(Broken::Io)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Tasks that run beside the loop, on its thread: polled by it when they were woken, never waited for.
 //!
-//! A loop that were a task itself would have to register its poller's descriptor with smol's and a timer each time that it has nothing to do;
+//! A loop that were a task itself would have to register epoll's descriptor with smol's and a timer each time that it has nothing to do;
 //! one that waits by itself has only to be woken for the tasks.
 
 use std::future::Future;

@@ -9,7 +9,7 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use super::readiness::{Interest, Watched};
+use crate::readiness::{Interest, Watched};
 
 /// So many empty buffers wait for their next user.
 const SPARE_BUFFERS: usize = 64;
@@ -222,7 +222,7 @@ impl Connection {
         payload.append_to(&mut self.out).map_err(|_| ErrorKind::OutOfMemory.into())
     }
 
-    /// Watches the socket for what the connection waits for, and nothing else: a level-triggered poller would report the rest again and again.
+    /// Watches the socket for what the connection waits for, and nothing else: level-triggered epoll would report the rest again and again.
     pub(super) fn watch(&mut self) -> io::Result<()> {
         let read = !self.ended && matches!(self.next, Next::Read { .. } | Next::Again);
         self.socket.watch(Interest { read, write: self.blocked })

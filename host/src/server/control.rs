@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use polling::Poller;
 use smol::channel::{Receiver, Sender, bounded};
 use smol::lock::Mutex;
+
+use crate::readiness::Readiness;
 
 /// The numbers of `STATS`.
 pub(super) type Stats = Vec<(&'static str, u64)>;
@@ -20,11 +21,11 @@ pub(super) struct Control {
     stats: Sender<Stats>,
     /// Whoever waits for numbers holds it.
     stats_of: Mutex<Receiver<Stats>>,
-    poller: Arc<Poller>,
+    readiness: Arc<Readiness>,
 }
 
 impl Control {
-    pub(super) fn new(poller: Arc<Poller>) -> Self {
+    pub(super) fn new(readiness: Arc<Readiness>) -> Self {
         let (stats, received) = bounded(1);
         Self {
             stop: AtomicBool::new(false),
@@ -33,7 +34,7 @@ impl Control {
             stats_wanted: AtomicBool::new(false),
             stats,
             stats_of: Mutex::new(received),
-            poller,
+            readiness,
         }
     }
 
@@ -57,9 +58,8 @@ impl Control {
         self.snapshot.load(Ordering::Relaxed) && self.snapshot.swap(false, Ordering::Acquire)
     }
 
-    /// If it can't, the next event does.
     pub(super) fn wake(&self) {
-        let _ = self.poller.notify();
+        self.readiness.ring();
     }
 
     pub(super) fn resident_bytes(&self) -> u64 {

@@ -14,15 +14,14 @@ use osprey_core::engine::{Engine, Next, Served};
 use osprey_core::storage::Storage as _;
 use osprey_core::units::{Lsn, Millis};
 use osprey_core::wal::writer::Poisoned;
-use polling::{Event, Events, Poller};
 use slab::Slab;
 
 use super::beside::Beside;
 use super::connection::{Connection, Received, Spare};
 use super::control::Control;
-use super::readiness::{Interest, Watched};
 use super::snapshots::Snapshots;
 use crate::clock::SystemClock;
+use crate::readiness::{Event, Events, Interest, Readiness, Watched};
 use crate::storage::FileStorage;
 
 /// The listener's key; connections have their place in the slab.
@@ -63,7 +62,7 @@ pub(super) struct DataPlane {
     pub(super) engine: Engine,
     pub(super) storage: FileStorage,
     clock: SystemClock,
-    poller: Arc<Poller>,
+    readiness: Arc<Readiness>,
     listener: Option<Watched<TcpListener>>,
     connections: Slab<Connection>,
     clients_max: usize,
@@ -93,12 +92,12 @@ impl DataPlane {
         engine: Engine,
         storage: FileStorage,
         listener: TcpListener,
-        poller: Arc<Poller>,
+        readiness: Arc<Readiness>,
         control: Arc<Control>,
         clients_max: usize,
         timeouts: Timeouts,
     ) -> io::Result<Self> {
-        let listener = Watched::new(&poller, listener, LISTENER)?;
+        let listener = Watched::new(&readiness, listener, LISTENER)?;
         let started = Instant::now();
         let watermark = engine.watermark();
         let clock = SystemClock::not_before(engine.now());
@@ -106,7 +105,7 @@ impl DataPlane {
             engine,
             storage,
             clock,
-            poller,
+            readiness,
             listener: Some(listener),
             connections: Slab::new(),
             clients_max,
@@ -135,8 +134,7 @@ impl DataPlane {
         while self.engine.starting() {
             self.drive_storage()?;
             if self.engine.starting() {
-                events.clear();
-                self.poller.wait(&mut events, Some(Duration::from_millis(20)))?;
+                self.readiness.wait(Some(Duration::from_millis(20)), &mut events)?;
             }
         }
         Ok(())
@@ -145,15 +143,14 @@ impl DataPlane {
     /// Serves until asked to stop, then ends in order. The tasks `beside` get their turn when something has woken them.
     ///
     /// # Errors
-    /// The poller failed, or storage did: then nothing more may be promised.
+    /// epoll failed, or storage did: then nothing more may be promised.
     pub(super) fn run(&mut self, mut beside: Beside<'_>) -> Result<(), Failure> {
         let mut events = Events::new();
         let mut busy = false;
         while !self.control.stopping() {
             beside.poll();
             let wait = if busy { Some(Duration::ZERO) } else { self.wait() };
-            events.clear();
-            self.poller.wait(&mut events, wait)?;
+            self.readiness.wait(wait, &mut events)?;
             busy = self.turn(&events)?;
         }
         self.stop(&mut events)
@@ -170,7 +167,7 @@ impl DataPlane {
             if event.key == LISTENER {
                 self.accept();
             } else {
-                self.event(&event, now);
+                self.event(event, now);
             }
         }
         // Only those that waited when the turn began: whoever comes back in it waits for the next.
@@ -263,7 +260,7 @@ impl DataPlane {
         }
         let key = self.connections.vacant_key();
         let watched =
-            socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true)).and_then(|()| Watched::new(&self.poller, socket, key));
+            socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true)).and_then(|()| Watched::new(&self.readiness, socket, key));
         match watched {
             Ok(socket) => {
                 self.connections.insert(Connection::new(socket, self.now_ms));
@@ -273,14 +270,14 @@ impl DataPlane {
         }
     }
 
-    fn event(&mut self, event: &Event, now: Millis) {
+    fn event(&mut self, event: Event, now: Millis) {
         let key = event.key;
         let Some(connection) = self.connections.get(key) else { return };
         // A connection that waits for its turn, for room or for storage isn't read from, so that its input stays bounded.
         let reads = !connection.ended && matches!(connection.next, Next::Read { .. });
-        if event.writable && connection.blocked {
+        if (event.writable || event.broken) && connection.blocked {
             self.touched.push(key);
-        } else if !reads && (event.is_err() == Some(true) || event.is_interrupt()) {
+        } else if !reads && event.broken {
             // Reset by the client. This is reported whether it is watched for or not, and would be in every turn.
             log::debug!("connection {key}: reset by the client");
             return self.close(key);
@@ -520,9 +517,8 @@ impl DataPlane {
             if self.connections.is_empty() || left.is_zero() {
                 break;
             }
-            events.clear();
             let wait = if self.ready.is_empty() { left.min(Duration::from_millis(20)) } else { Duration::ZERO };
-            self.poller.wait(events, Some(wait))?;
+            self.readiness.wait(Some(wait), events)?;
         }
         if !self.connections.is_empty() {
             log::warn!("{} clients did not take their replies in time", self.connections.len());
@@ -532,8 +528,7 @@ impl DataPlane {
         while !self.engine.closed() {
             self.drive_storage()?;
             if !self.engine.closed() {
-                events.clear();
-                self.poller.wait(events, Some(Duration::from_millis(20)))?;
+                self.readiness.wait(Some(Duration::from_millis(20)), events)?;
             }
         }
         Ok(())
@@ -559,7 +554,7 @@ const FLUSHED_BYTES: usize = 64 << 10;
 /// Why the loop has ended.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The poller.
+    /// Of epoll.
     Io(io::Error),
     /// Storage.
     Storage(Poisoned),

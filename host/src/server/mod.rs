@@ -9,7 +9,6 @@ mod connection;
 mod control;
 mod dataplane;
 mod metrics;
-mod readiness;
 mod settings;
 mod signals;
 mod snapshots;
@@ -28,11 +27,11 @@ use osprey_core::engine::{Engine, Entropy, Limits, Options, SnapshotOptions};
 use osprey_core::recovery::{Progress, RecoveryError, Report};
 use osprey_core::wal::segment::DatabaseId;
 use osprey_core::wal::writer::{Poisoned, SyncPolicy};
-use polling::Poller;
 use smol::{Async, LocalExecutor, future};
 
 use crate::clock::SystemClock;
 use crate::descriptor_limit;
+use crate::readiness::Readiness;
 use crate::storage::{FileStorage, OpenError, Reservation};
 use beside::Beside;
 use control::Control;
@@ -144,11 +143,9 @@ impl Server {
     pub fn open(settings: Settings) -> Result<Self, ServerError> {
         let begin = Instant::now();
         raise_descriptor_limit(settings.clients_max);
-        let poller = Arc::new(Poller::new().map_err(ServerError::System)?);
-        let waker = Arc::clone(&poller);
-        let wake = move || {
-            let _ = waker.notify();
-        };
+        let readiness = Arc::new(Readiness::new().map_err(ServerError::System)?);
+        let bell = Arc::clone(&readiness);
+        let wake = move || bell.ring();
         let reservation = match settings.sync_policy {
             SyncPolicy::Os | SyncPolicy::Batch { .. } => Reservation::Allocated,
             SyncPolicy::Always => Reservation::Zeroed,
@@ -171,8 +168,8 @@ impl Server {
         let listener = bind(&settings.listen)?;
         let address = listener.local_addr().map_err(ServerError::System)?;
         let metrics = settings.metrics.as_deref().map(metrics::listen).transpose()?;
-        let control = Arc::new(Control::new(Arc::clone(&poller)));
-        let mut plane = DataPlane::new(engine, storage, listener, poller, Arc::clone(&control), settings.clients_max, settings.timeouts)
+        let control = Arc::new(Control::new(Arc::clone(&readiness)));
+        let mut plane = DataPlane::new(engine, storage, listener, readiness, Arc::clone(&control), settings.clients_max, settings.timeouts)
             .map_err(ServerError::System)?;
         plane.snapshots = Snapshots::new(settings.snapshot_pause_max_ms, settings.directory_bytes_warn);
         Ok(Self { plane, control, address, metrics, settings, report, recovery_took: begin.elapsed() })
@@ -193,7 +190,7 @@ impl Server {
     /// Serves until a signal or a [`Stopper`] asks it to stop; then answers what was received and seals the log.
     ///
     /// # Errors
-    /// Storage has failed, or the system's poller has.
+    /// Storage has failed, or epoll has.
     pub fn run(mut self) -> Result<(), ServerError> {
         let executor = Rc::new(LocalExecutor::new());
         let control = Arc::clone(&self.control);

@@ -2,7 +2,7 @@
 
 use super::Limits;
 use crate::protocol::error::{Excerpt, RequestError};
-use crate::protocol::line::{Words, is_key};
+use crate::protocol::line::{Word, Words};
 use crate::protocol::number::unsigned;
 use crate::units::Version;
 
@@ -13,20 +13,20 @@ pub(crate) type Parsed<T> = Result<T, RequestError>;
 pub(super) fn keyword(word: &[u8]) -> [u8; 7] {
     // Padded with what no word contains.
     let mut upper = [b' '; 7];
-    if let Some(room) = upper.get_mut(..word.len()) {
-        room.copy_from_slice(word);
-        upper.make_ascii_uppercase();
+    if word.len() <= upper.len() {
+        // Byte by byte: most are three, and to call memcpy for them takes longer.
+        upper.iter_mut().zip(word).for_each(|(upper, byte)| *upper = byte.to_ascii_uppercase());
     }
     upper
 }
 
 /// A key, if it is one.
 #[inline]
-pub(crate) fn check_key<'a>(limits: &Limits, key: &'a [u8]) -> Parsed<&'a [u8]> {
+pub(super) fn check_key<'a>(limits: &Limits, Word { bytes: key, is_key }: Word<'a>) -> Parsed<&'a [u8]> {
     if key.len() > limits.key_bytes_max {
         return Err(RequestError::KeyTooLong { bytes: key.len(), limit: limits.key_bytes_max });
     }
-    if is_key(key) { Ok(key) } else { Err(RequestError::BadKey) }
+    if is_key { Ok(key) } else { Err(RequestError::BadKey) }
 }
 
 /// The options of DEL and EXPIRE: `[VER n]` and nothing else.

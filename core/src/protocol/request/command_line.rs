@@ -79,36 +79,36 @@ pub(super) fn parse_line<'a>(limits: &Limits, line: &'a [u8]) -> Option<Result<L
 
 #[inline]
 fn only_key<'a>(limits: &Limits, mut words: Words<'a>, usage: &'static str) -> Parsed<&'a [u8]> {
-    let key = words.next().ok_or(RequestError::Usage(usage))?;
+    let key = words.next_word().ok_or(RequestError::Usage(usage))?;
     end(words, usage)?;
     check_key(limits, key)
 }
 
 fn del<'a>(limits: &Limits, mut words: Words<'a>) -> Parsed<Command<'a>> {
     const USAGE: &str = "DEL key [VER n]";
-    let key = words.next().ok_or(RequestError::Usage(USAGE))?;
+    let key = words.next_word().ok_or(RequestError::Usage(USAGE))?;
     let version = only_version(words, "DEL", USAGE)?;
     Ok(Command::Del { key: check_key(limits, key)?, version })
 }
 
 fn expire<'a>(limits: &Limits, mut words: Words<'a>) -> Parsed<Command<'a>> {
     const USAGE: &str = "EXPIRE key ms [VER n]";
-    let (Some(key), Some(ms)) = (words.next(), words.next()) else { return Err(RequestError::Usage(USAGE)) };
+    let (Some(key), Some(ms)) = (words.next_word(), words.next()) else { return Err(RequestError::Usage(USAGE)) };
     let ms = signed(ms).ok_or(RequestError::BadNumber("the number of milliseconds"))?;
     let version = only_version(words, "EXPIRE", USAGE)?;
     Ok(Command::Expire { key: check_key(limits, key)?, ms, version })
 }
 
 fn add<'a>(limits: &Limits, mut words: Words<'a>, sign: i128, usage: &'static str) -> Parsed<Command<'a>> {
-    let key = words.next().ok_or(RequestError::Usage(usage))?;
+    let key = words.next_word().ok_or(RequestError::Usage(usage))?;
     let delta = words.next().map_or(Some(1), signed).ok_or(RequestError::BadNumber("the delta"))?;
     end(words, usage)?;
     Ok(Command::Add { key: check_key(limits, key)?, delta: sign * i128::from(delta) })
 }
 
 fn mget<'a>(limits: &Limits, words: Words<'a>) -> Parsed<Command<'a>> {
-    let mut len = 0;
-    for key in words {
+    let (mut rest, mut len) = (words, 0);
+    while let Some(key) = rest.next_word() {
         len += 1;
         if len >= limits.words_max {
             return Err(RequestError::TooManyWords(limits.words_max));
@@ -135,7 +135,7 @@ fn scan<'a>(limits: &Limits, mut words: Words<'a>) -> Parsed<Command<'a>> {
                 once(&mut count, number, "COUNT")?;
             }
             b"PREFIX " => {
-                let bytes = words.next().ok_or(RequestError::BadOption("PREFIX p"))?;
+                let bytes = words.next_word().ok_or(RequestError::BadOption("PREFIX p"))?;
                 once(&mut prefix, check_key(limits, bytes)?, "PREFIX")?;
             }
             _ => return Err(RequestError::UnknownOption("SCAN", Excerpt::new(word))),

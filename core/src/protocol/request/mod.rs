@@ -20,9 +20,8 @@ use memchr::memchr;
 
 use super::command::{Command, Pairs};
 use super::error::RequestError;
-use super::line::without_cr;
+use super::line::{Word, is_key, without_cr};
 use crate::museum::planted;
-pub(crate) use arguments::check_key;
 use command_line::{Follows, Line, Refused, parse_line};
 use skip::{LineEnd, Skip, line_end};
 use with_payload::may_have_payload;
@@ -38,6 +37,11 @@ pub struct Limits {
     pub line_bytes_max: usize,
     /// The most words of a line.
     pub words_max: usize,
+}
+
+/// Whether a key that came in no line is one that might.
+pub(crate) fn check_key(limits: &Limits, key: &[u8]) -> Result<(), RequestError> {
+    arguments::check_key(limits, Word { bytes: key, is_key: is_key(key) }).map(|_| ())
 }
 
 /// What stands at the beginning of the input.

@@ -5,7 +5,7 @@ use super::arguments::{Parsed, check_key, exclusive, keyword, once, parse_versio
 use super::command_line::{Follows, Line, Refused};
 use crate::protocol::command::{Presence, SetExpiry, SetOptions};
 use crate::protocol::error::{Excerpt, RequestError};
-use crate::protocol::line::Words;
+use crate::protocol::line::{Word, Words};
 use crate::protocol::number::unsigned;
 use crate::units::Millis;
 
@@ -13,13 +13,13 @@ const UNKNOWN_LENGTH: Refused = Refused { error: RequestError::BadLength, follow
 
 #[inline]
 pub(super) fn set<'a>(limits: &Limits, mut words: Words<'a>) -> Result<Line<'a>, Refused> {
-    let (Some(key), Some(len)) = (words.next(), words.next()) else { return Err(UNKNOWN_LENGTH) };
+    let (Some(key), Some(len)) = (words.next_word(), words.next()) else { return Err(UNKNOWN_LENGTH) };
     let len = unsigned(len).ok_or(UNKNOWN_LENGTH)?;
     set_line(limits, key, len, words).map_err(|error| Refused { error, follows: Follows::Payload(len) })
 }
 
 #[inline]
-fn set_line<'a>(limits: &Limits, key: &'a [u8], len: u64, words: Words<'a>) -> Parsed<Line<'a>> {
+fn set_line<'a>(limits: &Limits, key: Word<'a>, len: u64, words: Words<'a>) -> Parsed<Line<'a>> {
     let key = check_key(limits, key)?;
     let options = set_options(words)?;
     Ok(Line::Set { key, len: check_len(limits, len)?, options })
@@ -82,7 +82,11 @@ fn mset_line<'a>(limits: &Limits, words: Words<'a>, pairs: usize, payload: u64) 
     if pairs.saturating_mul(2) >= limits.words_max {
         return Err(RequestError::TooManyWords(limits.words_max));
     }
-    words.step_by(2).try_for_each(|key| check_key(limits, key).map(|_| ()))?;
+    let mut rest = words;
+    while let Some(key) = rest.next_word() {
+        check_key(limits, key)?;
+        rest.next();
+    }
     Ok(Line::Mset { words, pairs, len: check_len(limits, payload)? })
 }
 

@@ -364,7 +364,7 @@ impl Slabs {
             let Ok(to) = self.allocate(slot_bytes - TRAILER_BYTES) else { break };
             let Ok([old, new]) = self.slabs.get_disjoint_mut([from.slab(), to.slab()]) else { break };
             new.get_mut(to.index()).copy_from_slice(old.get(from.index()));
-            moved(Encoded::new(content(new.get(to.index()))).record().key, from, to);
+            moved(Encoded::new(content(new.get(to.index()))).key(), from, to);
             old.give_back(from.index());
             self.used_bytes -= slot_bytes;
             self.classes.get_mut(at).into_iter().for_each(|class| class.used -= 1);

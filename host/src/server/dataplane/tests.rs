@@ -44,10 +44,8 @@ impl Rig {
 
     /// One turn, after waiting for something to happen as the loop does, but not for long.
     fn turn(&mut self) {
-        self.events.clear();
         let wait = if self.plane.ready.is_empty() { Duration::from_millis(1) } else { Duration::ZERO };
-        let poller = Arc::clone(&self.plane.poller);
-        poller.wait(&mut self.events, Some(wait)).unwrap();
+        self.plane.readiness.wait(Some(wait), &mut self.events).unwrap();
         self.plane.turn(&self.events).unwrap();
     }
 
