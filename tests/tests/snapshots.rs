@@ -412,6 +412,47 @@ fn one_that_is_damaged_on_its_way_is_not_kept() {
     assert!(snapshots(&machine).is_empty());
 }
 
+/// A second one of the same name would take the place of the first, and count as its spare generation: the one that there was would be removed.
+#[test]
+fn what_was_asked_for_while_the_same_was_published_is_there_already() {
+    let (disk, machine) = two_generations();
+    let (mut machine, _) = Machine::recover(options(SyncPolicy::Always), disk, machine.now).unwrap();
+    let [first, second] = [machine.connect(), machine.connect()];
+    machine.storage.hold(Work::Snapshot);
+    machine.ask(first, "SNAPSHOT");
+    while snapshots(&machine).len() < 3 {
+        machine.storage.release(Work::Snapshot);
+        machine.storage.hold(Work::Snapshot);
+        machine.settle();
+    }
+    // Published, and not yet read back: nobody knows whether it is whole.
+    assert_eq!(machine.ask(second, "SNAPSHOT"), "");
+    machine.storage.release(Work::Snapshot);
+    machine.settle();
+    assert_eq!((machine.replies(first), machine.replies(second)), ("OK".into(), "OK".into()));
+    let names: Vec<SnapshotName> = machine.storage.disk.snapshots().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    machine.storage.disk = machine.storage.disk.with_snapshot(names[1], |bytes| bytes[100] ^= 1);
+    assert_eq!(assert_recovers(&machine).snapshot.map(|(name, _)| name), Some(names[0]));
+}
+
+/// It has the same name if nothing was written since. What is known of the one that was damaged isn't true of this one.
+#[test]
+fn one_that_takes_the_place_of_a_damaged_one_stays() {
+    let (disk, machine) = two_generations();
+    let (mut machine, _) = Machine::recover(options(SyncPolicy::Always), disk, machine.now).unwrap();
+    let client = machine.connect();
+    assert_eq!(machine.ask(client, "SNAPSHOT"), "OK");
+    let (newest, _) = machine.storage.disk.snapshots().last().unwrap();
+    let damaged = machine.storage.disk.after_power_cut().with_snapshot(newest, |bytes| bytes[100] ^= 1);
+    let (mut machine, report) = Machine::recover(options(SyncPolicy::Always), damaged, machine.now).unwrap();
+    assert_eq!(report.unusable.map(|(name, _)| name), Some(newest));
+    let client = machine.connect();
+    assert_eq!(machine.ask(client, "SNAPSHOT"), "OK");
+    let report = assert_recovers(&machine);
+    assert_eq!((report.snapshot.map(|(name, _)| name), report.unusable), (Some(newest), None));
+}
+
 #[test]
 fn a_server_that_stops_tells_who_waits() {
     let mut machine = Machine::new(options(SyncPolicy::Always));

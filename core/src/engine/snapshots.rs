@@ -227,6 +227,12 @@ impl Snapshots {
         Ok(Some(Ticket(self.started + 1)))
     }
 
+    /// Whether the newest has the name that the next would have. It would take the place of one that is known to be whole.
+    fn is_there(&self, last: Lsn) -> bool {
+        let newest = self.kept.iter().rfind(|snapshot| !snapshot.unusable);
+        newest.is_some_and(|newest| newest.name == SnapshotName { begin: last, end: last })
+    }
+
     /// How a snapshot that was waited for has ended, if it has.
     pub(super) fn outcome(&self, Ticket(ticket): Ticket) -> Option<Result<(), SnapshotFailure>> {
         (self.finished >= ticket).then_some(self.last)
@@ -318,6 +324,11 @@ impl Snapshots {
         {
             self.under_way = true;
             return Some(StorageOp::Snapshot(op));
+        }
+        if self.requested && matches!(self.phase, Phase::Idle) && self.is_there(log.last_lsn()) {
+            self.requested = false;
+            self.started += 1;
+            self.ended(Ok(()));
         }
         let op = match &mut self.phase {
             Phase::Idle if self.requested && !self.stopping && !log.starting() => self.begin(now, log, store)?,
@@ -440,6 +451,8 @@ impl Snapshots {
                 if self.kept.try_reserve(1).is_err() {
                     return self.fail(SnapshotFailure::OutOfMemory, now);
                 }
+                // One of this name was of no use; its file was replaced.
+                self.kept.retain(|snapshot| snapshot.name != name);
                 self.kept.push(SnapshotInfo { name, bytes, unusable: false });
                 self.stats.total += 1;
                 self.stats.last_took_ms = now.since(taking.begun);

@@ -472,7 +472,8 @@ impl Store {
             }
             Kind::Del => {
                 if !planted("deleted_key_back") {
-                    self.remove(hash, record.key);
+                    // What a snapshot has of the key may be later than its deletion, and is still to come: its version isn't used up yet.
+                    let _ = self.take(hash, record.key);
                 }
                 self.raise_floor(record.version);
             }
@@ -503,6 +504,18 @@ mod tests {
         assert_eq!(store.next_expiry(), Some(Millis(100)), "no time that is over is asked for");
         assert_eq!(store.sweep(Millis(100), 10), (2, true));
         assert_eq!((store.len(), store.sweep(Millis(101), 10)), (1, (1, true)));
+    }
+
+    /// A snapshot holds keys as they were at some moment of its walk, and the log is replayed from its beginning.
+    #[test]
+    fn a_deletion_that_a_snapshot_is_ahead_of_uses_up_its_own_version_only() {
+        let mut store = Store::new([0; 16]).unwrap();
+        let record = |kind, version, value| Record { kind, version: Version(version), expiry: None, key: b"k", value };
+        store.replay([record(Kind::Set, 9, b"later")].into_iter()).unwrap();
+        store.replay([record(Kind::Del, 7, b"")].into_iter()).unwrap();
+        assert_eq!((store.len(), store.floor()), (0, Version(7)));
+        store.replay([record(Kind::Set, 9, b"later")].into_iter()).unwrap();
+        assert_eq!((store.len(), store.floor()), (1, Version(7)));
     }
 
     #[test]

@@ -127,7 +127,7 @@ fn summary(seeds: u64, took: Duration, sum: &Coverage) {
     let seconds = took.as_secs_f64().max(1e-9);
     let total = |marks: &[Mark]| marks.iter().map(|&mark| sum.count(mark)).sum::<u64>();
     let crashes = [Mark::Kill, Mark::PowerCutAll, Mark::PowerCutNone, Mark::PowerCutMixed, Mark::PowerCutTail, Mark::PowerCutHead];
-    let refusals = [Mark::RefusedCorrupt, Mark::RefusedHeader, Mark::RefusedMissing];
+    let refusals = [Mark::RefusedCorrupt, Mark::RefusedHeader, Mark::RefusedMissing, Mark::RefusedSnapshot];
     #[expect(clippy::cast_precision_loss, reason = "for reading")]
     let per_second = seeds as f64 / seconds;
     println!(

@@ -6,6 +6,7 @@ use osprey_core::engine::{Next, Session};
 
 use super::model::Shows;
 use super::request::Command;
+use super::snapshots::Asked;
 
 /// A reply that hasn't left whole.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,8 @@ pub struct Client {
     pub half_closed: bool,
     /// Whether the next step of its walk by `SCAN` is on its way.
     pub walking: bool,
+    /// The `SNAPSHOT` that its oldest request is waiting for.
+    pub awaits: Option<Asked>,
     /// Whether it was closed, by either side.
     pub closed: bool,
 }
@@ -71,6 +74,7 @@ impl Default for Client {
             reads: true,
             half_closed: false,
             walking: false,
+            awaits: None,
             closed: false,
         }
     }

@@ -122,6 +122,70 @@ marks! {
     DamageCut,
     /// fault, detectable: a synced segment was removed
     DamageRemoved,
+    /// fault, tolerated: no space to begin a snapshot
+    NoSpaceToBegin,
+    /// fault, tolerated: no space to go on with a snapshot
+    NoSpaceToWrite,
+    /// fault, tolerated: a snapshot was given up, since the log had no space
+    SnapshotGaveWay,
+    /// fault, tolerated: a snapshot could not be begun, or was cut short and failed
+    SnapshotWriteFailed,
+    /// fault, tolerated: the sync, the rename or the sync of the directory failed that publish a snapshot
+    PublishFailed,
+    /// fault, tolerated: reading a snapshot back failed
+    VerifyFailed,
+    /// fault, tolerated: what isn't needed any more could not be removed
+    RemovalFailed,
+    /// fault, tolerated: a bit of a snapshot was another on disk, and reading it back showed that
+    SnapshotUnverified,
+    /// fault, tolerated: the machine went down during the walk of a snapshot
+    CrashInWalk,
+    /// fault, tolerated: the machine went down while a snapshot was written
+    CrashInSnapshotWrite,
+    /// fault, tolerated: the machine went down before a snapshot had its name
+    CrashBeforeName,
+    /// fault, tolerated: the machine went down before a snapshot's name was synced
+    CrashUnderUnsyncedName,
+    /// fault, tolerated: the machine went down before a snapshot was verified
+    CrashBeforeVerified,
+    /// fault, tolerated: the machine went down before the removal of a snapshot was synced
+    CrashInSnapshotRemoval,
+    /// fault, tolerated: the machine went down before the removal of a segment was synced
+    CrashInSegmentRemoval,
+    /// fault, tolerated: a read failed, or the machine went down, while a snapshot was loaded
+    LoadCutShort,
+    /// fault, detectable: a snapshot was damaged or removed
+    DamageOfSnapshot,
+    /// damage in what wasn't needed any more made no difference
+    DamageUnread,
+    /// a snapshot was taken that a client had asked for
+    SnapshotTaken,
+    /// a snapshot was taken since there was much log
+    SnapshotByItself,
+    /// something was written between a snapshot's S0 and its S1
+    WriteDuringWalk,
+    /// the walk of a snapshot took several slices
+    WalkInSlices,
+    /// a snapshot was written in several chunks
+    SnapshotChunk,
+    /// a SNAPSHOT was answered OK
+    SnapshotAnswered,
+    /// a SNAPSHOT was answered with an error
+    SnapshotRefused,
+    /// an old snapshot was removed
+    SnapshotGone,
+    /// a segment that wasn't needed any more was removed
+    SegmentGone,
+    /// nothing was left that wasn't needed
+    Tidy,
+    /// a recovery began with a snapshot
+    FromSnapshot,
+    /// a recovery began with an older snapshot
+    FellBackToSnapshot,
+    /// a recovery began with the log, since no snapshot was of use
+    FellBackToLog,
+    /// damage was refused: no snapshot is of use
+    RefusedSnapshot,
     /// a restart in order
     Restart,
     /// a recovery

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use osprey_core::storage::StorageOp;
+use osprey_core::storage::{SnapshotName, SnapshotOp, StorageOp};
 
-use super::disk::{Crash, Damage, Fault};
+use super::disk::{Crash, Damage, Fault, Name};
 use super::request::Command;
 
 /// Something that happened.
@@ -28,9 +28,11 @@ pub enum Event {
     Poisoned,
     Down { crash: Crash },
     Closing,
-    Damaged { kind: Damage, segment: u64, from: usize, to: usize },
+    Damaged { kind: Damage, name: Name, from: usize, to: usize },
     Refused { message: String },
-    Recovered { lsn: u64, now: u64, torn: bool, sealed: bool },
+    Recovered { lsn: u64, now: u64, snapshot: Option<SnapshotName>, torn: bool, sealed: bool },
+    Slice { copied: bool },
+    Stopping,
 }
 
 /// An operation, without its bytes.
@@ -41,7 +43,21 @@ pub enum Submitted {
     Start { segment: u64 },
     Append { segment: u64, offset: u64, bytes: usize, sync: bool },
     Sync { segment: u64, trim_to: Option<u64> },
-    Snapshot,
+    SnapshotCreate { begin: u64 },
+    SnapshotAppend { offset: u64, bytes: usize },
+    SnapshotPublish { name: SnapshotName },
+    SnapshotDiscard,
+    SnapshotRead { name: SnapshotName, offset: u64 },
+    SnapshotRemove { name: SnapshotName },
+    RemoveSegment { segment: u64 },
+}
+
+impl Submitted {
+    /// Whether it is about snapshots, and so never the log's end.
+    #[must_use]
+    pub fn is_snapshot(&self) -> bool {
+        !matches!(self, Self::Reserve { .. } | Self::Start { .. } | Self::Append { .. } | Self::Sync { .. })
+    }
 }
 
 impl From<&StorageOp> for Submitted {
@@ -52,8 +68,16 @@ impl From<&StorageOp> for Submitted {
             StorageOp::Append { segment, offset, data, sync } => {
                 Self::Append { segment: segment.0, offset: *offset, bytes: data.len(), sync: *sync }
             }
-            StorageOp::Snapshot(_) => Self::Snapshot,
             StorageOp::Sync { segment, trim_to } => Self::Sync { segment: segment.0, trim_to: *trim_to },
+            StorageOp::Snapshot(op) => match op {
+                SnapshotOp::Create { begin, .. } => Self::SnapshotCreate { begin: begin.0 },
+                SnapshotOp::Append { offset, data } => Self::SnapshotAppend { offset: *offset, bytes: data.len() },
+                SnapshotOp::Publish { name } => Self::SnapshotPublish { name: *name },
+                SnapshotOp::Discard => Self::SnapshotDiscard,
+                SnapshotOp::Read { name, offset, .. } => Self::SnapshotRead { name: *name, offset: *offset },
+                SnapshotOp::Remove { name } => Self::SnapshotRemove { name: *name },
+                SnapshotOp::RemoveSegment { segment } => Self::RemoveSegment { segment: segment.0 },
+            },
         }
     }
 }
@@ -83,12 +107,16 @@ impl fmt::Display for Event {
             Self::Poisoned => f.write_str("the log is poisoned"),
             Self::Down { crash } => write!(f, "CRASH: {crash:?}"),
             Self::Closing => f.write_str("the server ends in order"),
-            Self::Damaged { kind, segment, from, to } => write!(f, "DAMAGE: {kind:?} in segment {segment}, bytes {from} to {to}"),
+            Self::Damaged { kind, name, from, to } => write!(f, "DAMAGE: {kind:?} in {name}, bytes {from} to {to}"),
             Self::Refused { message } => write!(f, "refused: {message}"),
-            Self::Recovered { lsn, now, torn, sealed } => {
+            Self::Slice { copied: true } => f.write_str("the snapshot has copied all keys"),
+            Self::Slice { copied: false } => f.write_str("the snapshot copies some keys"),
+            Self::Stopping => f.write_str("no more snapshots"),
+            Self::Recovered { lsn, now, snapshot, torn, sealed } => {
+                let base = snapshot.map_or(String::new(), |name| format!("from {name} "));
                 let end = if *torn { ", a torn tail was cut" } else { "" };
                 let order = if *sealed { ", sealed" } else { "" };
-                write!(f, "recovered through LSN {lsn} at {now}{end}{order}")
+                write!(f, "recovered {base}through LSN {lsn} at {now}{end}{order}")
             }
         }
     }

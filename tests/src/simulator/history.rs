@@ -1,6 +1,6 @@
 //! What the log has been told, frame by frame, and how much of it must be there after a crash.
 
-use osprey_core::storage::StorageOp;
+use osprey_core::storage::{SnapshotOp, StorageOp};
 use osprey_core::wal::writer::SyncPolicy;
 
 use crate::museum::planted;
@@ -57,6 +57,8 @@ pub struct History {
     epoch: u64,
     /// A time that is durable beside the frames': in a segment's header, or behind the last frame that was recovered.
     known_time: u64,
+    /// The time in the snapshot that this run has begun with.
+    snapshot_time: u64,
     starting_time: u64,
     /// The latest time that was handed to storage.
     latest_time: u64,
@@ -112,6 +114,8 @@ impl History {
                 self.claims.push(Claim { segment: segment.0, from: 0, to: 96, lsn, frames, state: State::HandedOut, epoch: Some(epoch) });
             }
             StorageOp::Sync { .. } => self.syncing = Some(self.written),
+            // Whether that has happened is uncertain from now on.
+            StorageOp::Snapshot(SnapshotOp::RemoveSegment { segment }) => self.claims.retain(|claim| claim.segment != segment.0),
             StorageOp::Reserve { .. } | StorageOp::Snapshot(_) => {}
         }
     }
@@ -161,11 +165,19 @@ impl History {
 
     fn reach(&self, frames: usize) -> Reach {
         let frame = frames.checked_sub(1).and_then(|last| self.frames.get(last));
-        frame.map_or(Reach { time: self.known_time, ..Reach::default() }, |frame| Reach {
+        let time = self.known_time.max(self.snapshot_time);
+        frame.map_or(Reach { time, ..Reach::default() }, |frame| Reach {
             lsn: frame.lsn,
             position: frame.position,
-            time: frame.time.max(self.known_time),
+            time: frame.time.max(time),
         })
+    }
+
+    /// The time that is durable without any snapshot.
+    #[must_use]
+    pub fn time_of_log(&self) -> u64 {
+        let frame = self.durable.checked_sub(1).and_then(|last| self.frames.get(last));
+        frame.map_or(0, |frame| frame.time).max(self.known_time)
     }
 
     /// What is with the system: it survives the process.
@@ -202,7 +214,7 @@ impl History {
         self.frames.last().map_or(0, |frame| frame.lsn)
     }
 
-    /// The highest LSN that is claimed to be durable by anything that is there and isn't in what was damaged.
+    /// The highest LSN that is claimed to be durable by anything in the log that is there and isn't in what was damaged.
     #[must_use]
     pub fn claimed(&self, segment: u64, from: usize, to: usize, power_lost: bool) -> u64 {
         if planted("check_hears_no_claim") {
@@ -222,9 +234,15 @@ impl History {
         headers().any(|(number, later)| number > segment && later > epoch)
     }
 
+    /// A recovery has begun with a snapshot that holds this time.
+    pub fn recovered_from_snapshot(&mut self, time: u64) {
+        self.snapshot_time = time;
+    }
+
     /// A recovery has ended with so many frames: from here on all of them are durable, and those behind never were. `length`: of a
     /// segment now, if it is there.
     pub fn recovered(&mut self, frames: usize, power_lost: bool, length: impl Fn(u64) -> Option<usize>) {
+        self.snapshot_time = 0;
         self.frames.truncate(frames);
         self.segments.truncate(frames);
         let there = if power_lost { State::Durable } else { State::Written };

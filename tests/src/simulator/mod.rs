@@ -9,7 +9,7 @@
 //! ```
 //! - [`tape`]: the bytes that decide everything; [`settings`]: limits, policy; [`workload`], [`request`], [`keys`]: what clients ask.
 //! - [`clients`], [`clock`], [`disk`]: the world around the engine.
-//! - [`model`], [`walk`]: what replies must be; [`history`]: what must survive.
+//! - [`model`], [`walk`]: what replies must be; [`history`]: what must survive; [`snapshots`]: what a recovery must be able to begin with.
 //! - [`world`] moves all of it, `replies`, `storage_loop` and `restart` hold the checks; [`failure`]: what can fail.
 //! - [`events`]: what happened; [`coverage`]: how often.
 //! - [`run`](run::run), [`shrink`](shrink::shrink): a tape in, what was found out.
@@ -32,6 +32,7 @@ mod restart;
 pub mod run;
 pub mod settings;
 pub mod shrink;
+pub mod snapshots;
 mod storage_loop;
 pub mod tape;
 pub mod walk;

@@ -42,6 +42,8 @@ pub enum Expected {
     Scan,
     /// Statistics.
     Stats,
+    /// That a snapshot is there, or why not.
+    Snapshot,
     /// None at all.
     Nothing,
 }
@@ -173,6 +175,7 @@ impl Model {
             Command::Ping => reply.extend_from_slice(b"PONG\r\n"),
             Command::Quit => reply.extend_from_slice(b"BYE\r\n"),
             Command::Stats => decision.expected = Expected::Stats,
+            Command::Snapshot => decision.expected = Expected::Snapshot,
             Command::Scan { .. } => {
                 decision.expected = Expected::Scan;
                 decision.shows = self.shows_all(now);
@@ -463,6 +466,13 @@ impl Model {
             self.highest[usize::from(key)] = highest;
             self.last_change[usize::from(key)] = last_change;
         }
+    }
+
+    /// Whether a key was given a value behind a position.
+    #[must_use]
+    pub fn written_behind(&self, key: Key, position: usize) -> bool {
+        let first = self.undo.iter().skip(position).find(|undo| undo.key == key);
+        first.is_some_and(|before| before.highest < self.highest[usize::from(key)])
     }
 
     /// Whether a key of this version has expired, so that a sweep may have raised the floor to it.

@@ -75,6 +75,9 @@ impl World {
             format!("a request was answered with {last} bytes unsent")
         })?;
         client.out = out;
+        if let (Next::Storage, Some((_, Command::Snapshot))) = (served.next, client.requests.front()) {
+            self.snapshot_awaited(client);
+        }
         Ok(())
     }
 
@@ -106,6 +109,7 @@ impl World {
             }
             Expected::Scan if actual.starts_with(b"CURSOR ") => list(actual),
             Expected::Stats if actual.starts_with(b"uptime_ms=") => list(actual),
+            Expected::Snapshot if actual.starts_with(b"OK\r\n") || actual.starts_with(b"ERR ") => line(actual),
             _ => return wrong("not"),
         };
         if len == 0 && decision.expected != Expected::Nothing {
@@ -118,6 +122,7 @@ impl World {
         match command {
             Command::Scan { prefix, walk, cursor, .. } => self.check_scan(at, client, reply, *cursor, *prefix, *walk)?,
             Command::Stats => self.check_stats(reply)?,
+            Command::Snapshot => self.check_snapshot_reply(client, reply)?,
             Command::Malformed { closes, .. } => {
                 self.coverage.hit(Mark::Malformed);
                 ensure(!closes || client.next == Next::Close, Check::Reply, || "should close the connection".to_owned())?;
@@ -255,7 +260,7 @@ impl World {
     }
 }
 
-fn is_error(reply: &[u8], code: &str) -> bool {
+pub(super) fn is_error(reply: &[u8], code: &str) -> bool {
     reply.strip_prefix(b"ERR ").and_then(|rest| rest.strip_prefix(code.as_bytes())).is_some_and(|rest| rest.starts_with(b" "))
 }
 

@@ -69,6 +69,7 @@ pub enum Command {
         walk: bool,
     },
     Stats,
+    Snapshot,
     Ping,
     Quit,
     /// A line without a word.
@@ -164,6 +165,7 @@ impl Command {
                 }
             }
             Self::Stats => out.extend_from_slice(b"STATS"),
+            Self::Snapshot => out.extend_from_slice(b"SNAPSHOT"),
             Self::Ping => out.extend_from_slice(b"PING"),
             Self::Quit => out.extend_from_slice(b"QUIT"),
             Self::Blank => out.push(b' '),

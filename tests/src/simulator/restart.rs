@@ -49,6 +49,7 @@ impl World {
             Crash::PowerCut(Loss::Tail) => Mark::PowerCutTail,
             Crash::PowerCut(Loss::Head) => Mark::PowerCutHead,
         });
+        self.count_snapshot_crash();
         if self.disk.under_way() > 0 {
             self.coverage.hit(Mark::CrashUnderWay);
         }
@@ -73,7 +74,7 @@ impl World {
             let options = self.next_options(choices);
             if faults && damaged.is_none() && nested < NESTED_MAX && choices.one_in(3) {
                 let left = Some(u32::try_from(choices.below(6)).unwrap_or(0));
-                let in_reads = choices.one_in(8);
+                let in_reads = choices.one_in(if options.snapshots.is_some() { 2 } else { 8 });
                 self.disk.fuse =
                     Fuse { changes_left: left.filter(|_| !in_reads), reads_left: left.filter(|_| in_reads), ..Fuse::default() };
             }
@@ -107,11 +108,15 @@ impl World {
                     let (Some(damage), Some(before)) = (damaged.take(), before) else {
                         return fail(Check::Refused, || format!("a log that only crashes have touched is refused: {error}"));
                     };
+                    let others = self.disk.generations(None, |snapshot| snapshot.whole);
+                    let has_reason = others == 0 || damage.segment().is_some();
+                    ensure(has_reason, Check::Refused, || format!("{damage:?} is refused, and there is another generation: {error}"))?;
                     let unchanged = self.disk.shows_the_same(&before);
                     ensure(unchanged, Check::Damage, || format!("a log that was refused has changed: {error}"))?;
                     self.coverage.hit(match error {
                         RecoveryError::Missing(_) => Mark::RefusedMissing,
                         RecoveryError::Header(..) | RecoveryError::Misnamed { .. } => Mark::RefusedHeader,
+                        RecoveryError::Snapshot(..) => Mark::RefusedSnapshot,
                         _ => Mark::RefusedCorrupt,
                     });
                     self.disk.repair(&damage);
@@ -130,8 +135,11 @@ impl World {
             Damage::Cut => Mark::DamageCut,
             Damage::Removed => Mark::DamageRemoved,
         });
-        let Damaged { kind, segment, from, to, .. } = damaged;
-        self.trace.note(21, from as u64, || Event::Damaged { kind, segment, from, to });
+        if damaged.segment().is_none() {
+            self.coverage.hit(Mark::DamageOfSnapshot);
+        }
+        let Damaged { kind, name, from, to, .. } = damaged;
+        self.trace.note(21, from as u64, || Event::Damaged { kind, name, from, to });
         Some(damaged)
     }
 
@@ -142,10 +150,16 @@ impl World {
             Some(Step::Truncate) => Mark::CrashInTruncate,
             Some(Step::Remove) => Mark::CrashInRemove,
             Some(Step::Sync) => Mark::CrashInSync,
+            Some(Step::Load) => Mark::LoadCutShort,
             Some(Step::Read) | None => Mark::ReadFailed,
         });
         self.disk.fuse = Fuse::default();
-        if during != Some(Step::Read) {
+        let goes_down = match during {
+            Some(Step::Read) => false,
+            Some(Step::Load) => choices.one_in(2),
+            _ => true,
+        };
+        if goes_down {
             let kind = crash(choices);
             self.crash(kind, choices);
         }
@@ -158,27 +172,32 @@ impl World {
         self.started = false;
         self.poisoned = None;
         self.power_lost = false;
+        self.begin_snapshots();
     }
 
     /// What was recovered is the model's state at one prefix of history, with everything in it that was promised.
     fn check_recovered(&mut self, promise: &Promise, report: &Report, clock: Millis, damage: Option<&Damaged>) -> Checked {
         let lsn = self.engine.last_lsn().0;
         let now = self.engine.now().0;
-        self.trace.note(23, lsn, || Event::Recovered { lsn, now, torn: report.torn.is_some(), sealed: report.sealed });
+        let (base, torn, sealed) = (report.snapshot.map(|(name, _)| name), report.torn.is_some(), report.sealed);
+        self.trace.note(23, lsn, || Event::Recovered { lsn, now, snapshot: base, torn, sealed });
         let Some((frames, frame)) = self.history.frame_at(lsn) else {
             return fail(Check::Prefix, || format!("recovered through LSN {lsn}, where no frame has ended"));
         };
-        ensure(report.records == lsn, Check::Prefix, || format!("{} records were replayed, through LSN {lsn}", report.records))?;
+        let replayed = lsn.saturating_sub(base.map_or(0, |base| base.begin.0));
+        ensure(report.records == replayed, Check::Prefix, || format!("{} records were replayed, through LSN {lsn}", report.records))?;
         let position = frame.map_or(0, |frame| frame.position);
         let promised = promise.reach;
         let is_short = (lsn < promised.lsn || position < promise.observed) && !planted("check_promises_nothing");
-        match damage {
-            Some(damage) if is_short => {
-                let claimed = self.history.claimed(damage.segment, damage.from, damage.to, self.power_lost);
+        let segment = damage.and_then(|damage| Some((damage, damage.segment()?)));
+        match segment {
+            Some((damage, segment)) if is_short => {
+                let by_snapshots = self.disk.snapshots().map(|snapshot| snapshot.name.end.0).max().unwrap_or(0);
+                let claimed = self.history.claimed(segment, damage.from, damage.to, self.power_lost).max(by_snapshots);
                 ensure(lsn >= claimed, Check::Damage, || {
                     format!("{damage:?} is served: recovered through LSN {lsn}, and {claimed} is claimed to have been durable")
                 })?;
-                let certain = self.history.is_behind_a_later_run(damage.segment, self.power_lost);
+                let certain = self.history.is_behind_a_later_run(segment, self.power_lost);
                 ensure(!certain, Check::Damage, || format!("{damage:?} is taken for a torn tail, and a later run follows"))?;
                 self.coverage.hit(Mark::DamageCutOff);
             }
@@ -194,18 +213,21 @@ impl World {
         ensure((time..=promise.now.max(clock.0)).contains(&now), Check::Back, || format!("time is {now}, which was {}", promise.now))?;
         // A header that is gone takes along the time that it alone held.
         let time_is_short = is_short || damage.is_some_and(Damaged::takes_header);
-        if !time_is_short {
-            let seen = promise.observed_time;
-            ensure(now >= seen, Check::Back, || format!("time is {now}, and a key was seen to have expired at {seen}"))?;
-        }
+        // So does a snapshot that is damaged.
+        let of_snapshot = damage.is_some_and(|damage| damage.segment().is_none());
+        let known = if of_snapshot { self.history.time_of_log() } else { u64::MAX };
+        let seen = if time_is_short { 0 } else { promise.observed_time.min(known) };
+        ensure(now >= seen, Check::Back, || format!("time is {now}, and a key was seen to have expired at {seen}"))?;
         self.observed = position;
-        self.observed_time = if time_is_short || promise.observed_time == 0 { 0 } else { self.observed_time };
+        self.observed_time = seen;
         self.model.roll_back(position);
         self.check_floor(promise, frame.map_or(0, |frame| frame.floor))?;
+        self.base = self.check_base(report, damage)?;
         self.check_state()?;
         let disk = &self.disk;
-        let length = |segment| disk.contents().find(|(number, _)| *number == segment).map(|(_, bytes)| bytes.len());
+        let length = |segment| disk.segments().find(|(number, _)| *number == segment).map(|(_, bytes)| bytes.len());
         self.history.recovered(frames, self.power_lost, length);
+        self.history.recovered_from_snapshot(base.map_or(0, |base| self.disk.time_of(base)));
         self.count_recovery(promise, report, lsn, now > clock.0);
         Ok(())
     }
@@ -233,7 +255,7 @@ impl World {
         hit(lsn < promise.last_lsn, Mark::UnpromisedLost);
         hit(behind, Mark::ClockBehindLog);
         let last_is_empty =
-            self.disk.contents().last().is_some_and(|(_, bytes)| bytes.get(4096..4100).is_none_or(|frame| frame != b"OSF1"));
+            self.disk.segments().next_back().is_some_and(|(_, bytes)| bytes.get(4096..4100).is_none_or(|frame| frame != b"OSF1"));
         hit(last_is_empty, Mark::EmptyReplaced);
     }
 
@@ -260,7 +282,27 @@ impl World {
         if let Some(wrong) = wrong {
             return fail(Check::Prefix, || wrong);
         }
+        if store.len() < entries.len() {
+            return self.check_missing();
+        }
         ensure(store.len() == entries.len(), Check::Prefix, || format!("{} keys were recovered, not {}", store.len(), entries.len()))
+    }
+
+    /// A snapshot needn't hold a key that had been swept, as long as the time and the floor are there that say so. What is behind S0 the log has.
+    fn check_missing(&self) -> Checked {
+        let store = self.engine.store();
+        let (now, floor) = (self.engine.now(), store.floor().0);
+        for (&key, entry) in self.model.entries() {
+            let name = keys::name(key);
+            let found = store.lookup(store.hash(name), name, now);
+            if found.live().or_else(|| found.expired()).is_some() {
+                continue;
+            }
+            let may_be_swept = entry.expiry.is_some_and(|expiry| expiry <= now.0) && entry.version <= floor;
+            let swept = may_be_swept && !self.model.written_behind(key, self.base);
+            ensure(swept, Check::Prefix, || format!("key {key} was not recovered, which is {entry:?}"))?;
+        }
+        Ok(())
     }
 
     /// Recovering what was recovered changes nothing and gives the same.
@@ -285,6 +327,13 @@ impl World {
     pub(super) fn restart(&mut self, choices: &mut Choices) -> Checked {
         if self.poisoned.is_some() {
             return Ok(());
+        }
+        if self.options.snapshots.is_some() {
+            self.stop_snapshots();
+            self.turn()?;
+            if self.poisoned.is_some() {
+                return Ok(());
+            }
         }
         self.trace.note(24, 0, || Event::Closing);
         self.engine.close();
@@ -332,6 +381,7 @@ impl World {
         self.disk.full = false;
         self.disk.fault = None;
         self.disk.prompt = Progress::default();
+        self.snapshots.steps = usize::MAX;
         self.clock.at_least(self.engine.now());
         for client in &mut self.clients {
             client.reads = true;
@@ -347,7 +397,26 @@ impl World {
             self.clock.advance(100);
             self.turn()?;
         }
+        if self.options.snapshots.is_some() {
+            self.take_last_snapshot()?;
+        }
         self.restart_in_order(&mut plain)
+    }
+
+    /// Without faults there is a snapshot when one is asked for.
+    fn take_last_snapshot(&mut self) -> Checked {
+        let last = self.engine.last_lsn();
+        let asked = self.engine.request_snapshot();
+        ensure(asked.is_ok(), Check::Stuck, || format!("no snapshot can be asked for: {asked:?}"))?;
+        for turn in 0..TURNS_MAX {
+            if self.engine.newest_snapshot().is_some_and(|newest| newest.end >= last) {
+                return Ok(());
+            }
+            self.disk.work(turn as usize);
+            self.clock.advance(100);
+            self.turn()?;
+        }
+        fail(Check::Stuck, || format!("without faults there is no snapshot: {:?}", self.engine.snapshot_failure()))
     }
 
     fn restart_in_order(&mut self, plain: &mut Choices) -> Checked {

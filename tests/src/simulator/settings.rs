@@ -1,11 +1,15 @@
 //! How a run is set up: small limits, so that their edges are hit often, and different ones in every run.
 
-use osprey_core::engine::{Entropy, Options};
+use osprey_core::engine::{Entropy, Options, Retention, SnapshotOptions};
+use osprey_core::storage::ChunkBytes;
 use osprey_core::wal::segment::DatabaseId;
 use osprey_core::wal::writer::SyncPolicy;
 
 use super::keys::{KEY_BYTES_MAX, KEYS_MAX};
 use super::tape::Choices;
+
+/// As long are values at most where they are to be long, bytes.
+const LONG_BYTES: usize = 5000;
 
 /// What stays the same through all restarts of a run.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +20,8 @@ pub struct Settings {
     pub keys: usize,
     /// Whether many keys are to be there at once, so that tables split.
     pub crowded: bool,
+    /// Whether many values are long, so that the walk of a snapshot takes many steps.
+    pub long: bool,
 }
 
 impl Settings {
@@ -41,10 +47,37 @@ impl Settings {
         limits.memory_bytes_max = if pick & 0x18 == 0x18 { 24_000 + 1000 * u64::from(pick >> 5) } else { 0 };
         options.sweep_batch = [1000, 1, 5, 40][usize::from(pick >> 6)];
         options.sweep_interval_ms = [200, 1, 20, 1000][usize::from(pick >> 4 & 3)];
-        options.segment_bytes = options.segment_bytes_min() + [0, 8, 512, 4096][choices.below(4)];
+        let segment_bytes_more = [0, 8, 512, 4096][choices.below(4)];
         let keys = if crowded { KEYS_MAX } else { [40, 3, 12, 200][choices.below(4)] };
-        Self { options, keys, crowded }
+        let (snapshots, long) = snapshots(choices);
+        options.snapshots = snapshots;
+        if snapshots.is_some() {
+            options.chunk = ChunkBytes::nearest([4096, 512, 1536, 256 << 10][choices.below(4)]);
+        }
+        let long = long && !crowded;
+        if long {
+            options.limits.request.value_bytes_max = options.limits.request.value_bytes_max.max(LONG_BYTES);
+        }
+        options.segment_bytes = options.segment_bytes_min() + segment_bytes_more;
+        Self { options, keys, crowded, long }
     }
+}
+
+/// How snapshots are taken; and whether values are to be long.
+fn snapshots(choices: &mut Choices) -> (Option<SnapshotOptions>, bool) {
+    let (often, pick) = (choices.byte(), choices.byte());
+    if often < 32 {
+        return (None, false);
+    }
+    let retention =
+        Retention { keep_ms: [0, 0, 0, 3000][usize::from(pick & 3)], keep_bytes: [0, 0, 0, 30_000][usize::from(pick >> 2 & 3)] };
+    let snapshots = SnapshotOptions {
+        automatic: pick >> 4 & 3 != 3,
+        log_bytes_max: [4000, 500, 12_000, 40_000][usize::from(pick >> 6)],
+        bandwidth_max: [0, 0, 300_000, 4_000_000][usize::from(often & 3)],
+        retention,
+    };
+    (Some(snapshots), often >> 2 & 7 == 7)
 }
 
 /// A sync policy.

@@ -68,7 +68,8 @@ impl World {
                 });
                 self.appended_to = offset + data.len() as u64;
             }
-            StorageOp::Sync { .. } | StorageOp::Snapshot(_) => {}
+            StorageOp::Snapshot(op) => self.snapshot_submitted(op)?,
+            StorageOp::Sync { .. } => {}
         }
         let submitted = Submitted::from(&op);
         let bytes = if let StorageOp::Append { offset, .. } = &op { *offset } else { 0 };
@@ -93,18 +94,21 @@ impl World {
             self.history.done(&done.op);
             self.started |= matches!(submitted, Submitted::Start { .. });
         }
-        let poisons = failed && !matches!(submitted, Submitted::Reserve { .. });
-        if failed && !poisons {
+        let is_snapshot = submitted.is_snapshot();
+        let poisons = failed && !is_snapshot && !matches!(submitted, Submitted::Reserve { .. });
+        let becomes_read_only = failed && !is_snapshot && !poisons;
+        if becomes_read_only {
             self.read_only = true;
             self.coverage.hit(Mark::ReadOnlyEntered);
             self.coverage.hit(if self.disk.failed == Some(Fault::Reserve) { Mark::ReserveFailed } else { Mark::NoSpace });
         }
-        match (poisons, self.disk.failed.take()) {
+        match (poisons, self.disk.failed.take_if(|fault| !matches!(fault, Fault::Snapshot(_)))) {
             (true, Some(Fault::Append(_))) => self.coverage.hit(Mark::AppendFailed),
             (true, Some(Fault::Sync)) => self.coverage.hit(Mark::SyncFailed),
             (true, Some(Fault::Start(_))) => self.coverage.hit(Mark::StartFailed),
             _ => {}
         }
+        let (taking, result) = (self.engine.taking_snapshot(), done.result);
         let poisoned = self.engine.storage_done(done).is_err();
         if poisoned && self.poisoned.is_none() {
             self.poisoned = Some(0);
@@ -116,6 +120,13 @@ impl World {
                 if failed { "failed" } else { "ended" },
                 if poisoned { "" } else { "not " }
             )
-        })
+        })?;
+        if is_snapshot {
+            return self.snapshot_done(submitted, result);
+        }
+        if taking && !self.engine.taking_snapshot() {
+            self.snapshot_gave_way()?;
+        }
+        Ok(())
     }
 }

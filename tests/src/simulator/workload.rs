@@ -39,6 +39,7 @@ pub fn command(choices: &mut Choices, settings: &Settings, model: &Model, now: u
             let cursor = if anywhere { choices.word() >> choices.below(64) } else { 0 };
             Command::Scan { cursor, count, prefix, walk: !anywhere }
         }
+        231..=233 if settings.options.snapshots.is_some() => Command::Snapshot,
         228..=233 => Command::Stats,
         234..=239 => Command::Ping,
         240..=242 => Command::Blank,
@@ -59,7 +60,7 @@ fn many(choices: &mut Choices, settings: &Settings) -> Command {
         (0..count)
             .map(|_| {
                 let key = key(choices, settings);
-                let mut value = value(choices, if settings.crowded { 6 } else { value_max });
+                let mut value = value(choices, if settings.crowded { 6 } else { value_max }, false);
                 value.truncate(value_max);
                 (key, value)
             })
@@ -86,7 +87,7 @@ fn set(choices: &mut Choices, settings: &Settings, model: &Model, key: Key, now:
         _ => Presence::Present,
     };
     let version = if options >> 6 == 3 { version(choices, model, key, now) } else { None };
-    Command::Set { key, value: value(choices, settings.options.limits.request.value_bytes_max), expiry, presence, version }
+    Command::Set { key, value: value(choices, settings.options.limits.request.value_bytes_max, settings.long), expiry, presence, version }
 }
 
 /// Which version a condition names: none, the right one, or another.
@@ -109,8 +110,13 @@ fn delta(choices: &mut Choices) -> i64 {
     }
 }
 
-fn value(choices: &mut Choices, max: usize) -> Vec<u8> {
+fn value(choices: &mut Choices, max: usize, long: bool) -> Vec<u8> {
     let mut value = Vec::new();
+    if long && choices.one_in(2) {
+        let len = max / 4 + choices.below(max / 2);
+        fill(&mut value, len, choices);
+        return value;
+    }
     match choices.byte() {
         0..=60 => value.extend_from_slice(b"v"),
         61..=110 => put_signed(&mut value, i64::from(choices.byte()) - 128),

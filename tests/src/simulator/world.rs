@@ -13,6 +13,7 @@ use super::history::History;
 use super::model::Model;
 use super::request::Command;
 use super::settings::{self, Settings};
+use super::snapshots::Snapshots;
 use super::tape::{Choices, Tape};
 use super::workload;
 use crate::museum::planted;
@@ -59,6 +60,9 @@ pub struct World {
     pub(super) buffer: Vec<u8>,
     /// Where the last append ended.
     pub(super) appended_to: u64,
+    pub(super) snapshots: Snapshots,
+    /// The model's position at the S0 of the snapshot that this run has begun with.
+    pub(super) base: usize,
 }
 
 impl World {
@@ -94,6 +98,8 @@ impl World {
             storage_ended: false,
             buffer: Vec::new(),
             appended_to: 0,
+            snapshots: Snapshots::default(),
+            base: 0,
         })
     }
 
@@ -148,7 +154,9 @@ impl World {
             226..=239 => self.move_client(choices),
             240..=247 => {
                 let pick = choices.byte();
-                self.disk.prompt = Progress { append: pick & 3 != 3, sync: pick >> 2 & 1 == 0, reserve: pick >> 3 & 3 != 3 };
+                let snapshot = pick >> 5 & 1 == 0;
+                self.disk.prompt = Progress { append: pick & 3 != 3, sync: pick >> 2 & 1 == 0, reserve: pick >> 3 & 3 != 3, snapshot };
+                self.snapshots.steps = [1, 0, 2, usize::MAX][usize::from(pick >> 6)];
                 Ok(())
             }
             248..=250 => {
@@ -167,6 +175,11 @@ impl World {
             }
             254 => match choices.below(8) {
                 0 => self.restart(choices),
+                // Else what is about snapshots would be met too seldom.
+                1..=4 if self.disk.snapshot_under_way().is_some() => {
+                    let crash = crash(choices);
+                    self.go_down(crash, choices)
+                }
                 _ => self.turn(),
             },
             255 => match choices.below(2) {
@@ -303,11 +316,14 @@ impl World {
     }
 
     fn arm(&mut self, choices: &mut Choices) {
-        let fault = match choices.below(4) {
+        let kinds = if self.options.snapshots.is_some() { 8 } else { 4 };
+        let fault = match choices.below(kinds) {
             0 => Fault::Reserve,
             1 => Fault::Append(choices.byte()),
             2 => Fault::Sync,
-            _ => Fault::Start(choices.byte() & 3),
+            3 => Fault::Start(choices.byte() & 3),
+            4 => Fault::Flip(choices.byte()),
+            _ => Fault::Snapshot(choices.byte() & 15),
         };
         self.trace.note(10, choices.word(), || Event::Armed { fault });
         self.disk.fault = Some(fault);
@@ -320,6 +336,7 @@ impl World {
             self.serve_one(at)?;
         }
         self.storage_ended = false;
+        self.slice();
         self.tick()?;
         self.drive()?;
         for at in 0..self.clients.len() {

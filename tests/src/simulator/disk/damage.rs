@@ -6,9 +6,10 @@ use osprey_core::wal::segment::HEADER_BYTES;
 
 use super::Disk;
 use super::file::{SECTOR_BYTES, garbage};
+use super::names::Name;
 use crate::simulator::tape::Choices;
 
-/// What has happened to a segment.
+/// What has happened to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// A bit is another.
@@ -30,8 +31,8 @@ pub enum Damage {
 pub struct Damaged {
     /// What.
     pub kind: Damage,
-    /// Which segment.
-    pub segment: u64,
+    /// Which file.
+    pub name: Name,
     /// From which byte on.
     pub from: usize,
     /// To which.
@@ -41,32 +42,48 @@ pub struct Damaged {
 }
 
 impl Damaged {
-    /// Whether it is the segment's header that is damaged or gone.
+    /// The segment, if it is one.
+    pub fn segment(&self) -> Option<u64> {
+        if let Name::Segment(number) = self.name { Some(number) } else { None }
+    }
+
+    /// Whether it is a segment's header that is damaged or gone.
     pub fn takes_header(&self) -> bool {
-        (self.from as u64) < HEADER_BYTES
+        (self.from as u64) < HEADER_BYTES && self.segment().is_some()
     }
 }
 
 impl fmt::Debug for Damaged {
     /// Without the bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} of segment {}, bytes {} to {}", self.kind, self.segment, self.from, self.to)
+        write!(f, "{:?} of {}, bytes {} to {}", self.kind, self.name, self.from, self.to)
     }
 }
 
 impl Disk {
-    /// Damages a segment somewhere; `None` if there is nothing to damage, or if it makes no difference.
+    /// Damages a segment or a snapshot somewhere; `None` if there is nothing to damage, or if it makes no difference.
     pub fn damage(&mut self, choices: &mut Choices) -> Option<Damaged> {
         let kind = [Damage::Bit, Damage::Zeros, Damage::Garbage, Damage::Misdirected, Damage::Cut, Damage::Removed][choices.below(6)];
-        // The last segments are the ones whose damage is hardest to tell from a torn tail.
-        let from_end = if choices.one_in(2) { choices.below(self.names.len().max(1)) } else { choices.below(2) };
-        let (&segment, &file) = self.names.iter().rev().nth(from_end)?;
+        let (name, file) = if self.names.snapshots().next().is_some() && choices.one_in(2) {
+            let from_end = choices.below(3).saturating_sub(1);
+            let (name, file) = self.names.snapshots().rev().nth(from_end)?;
+            (Name::Snapshot(name), file)
+        } else {
+            // The last segments are the ones whose damage is hardest to tell from a torn tail.
+            let from_end = if choices.one_in(2) { choices.below(self.names.segments().count().max(1)) } else { choices.below(2) };
+            let (number, file) = self.names.segments().rev().nth(from_end)?;
+            (Name::Segment(number), file)
+        };
+        if self.files[file].damaged && matches!(name, Name::Snapshot(_)) {
+            // Twice may be never: a bit comes back.
+            return None;
+        }
         let before = self.files[file].data().to_vec();
         let used = before.iter().rposition(|&byte| byte != 0)? + 1;
         let place = if choices.one_in(4) { choices.below(96) } else { choices.below(used) }.min(used - 1);
         let sector = place / SECTOR_BYTES * SECTOR_BYTES;
         let elsewhere = {
-            let (_, &other) = self.names.iter().nth(choices.below(self.names.len()))?;
+            let (_, other) = self.names.all().nth(choices.below(self.names.all().count()))?;
             let data = self.files[other].data();
             let from = choices.below(data.len().max(1)) / SECTOR_BYTES * SECTOR_BYTES;
             data.get(from..from + SECTOR_BYTES).map(<[u8]>::to_vec)
@@ -97,21 +114,21 @@ impl Disk {
                 (place, before.len())
             }
             Damage::Removed => {
-                self.names.remove(&segment);
-                self.durable_names.remove(&segment);
+                self.names.set(name, None);
                 (0, before.len())
             }
         };
         if kind != Damage::Removed && self.files[file].data() == before {
             return None;
         }
-        Some(Damaged { kind, segment, from, to, file, before })
+        self.files[file].damaged = true;
+        Some(Damaged { kind, name, from, to, file, before })
     }
 
     /// Takes damage back.
     pub fn repair(&mut self, damaged: &Damaged) {
         *self.files[damaged.file].data_mut() = damaged.before.clone();
-        self.names.insert(damaged.segment, damaged.file);
-        self.durable_names.insert(damaged.segment, damaged.file);
+        self.files[damaged.file].damaged = false;
+        self.names.set(damaged.name, Some(damaged.file));
     }
 }

@@ -32,6 +32,10 @@ pub(super) struct File {
     cut: Vec<u8>,
     /// It was made since the last sync: its length may be lost.
     new: bool,
+    /// It is not as it was written, and not by a crash.
+    pub(super) damaged: bool,
+    /// The engine has read all of it, and found it whole.
+    pub(super) verified: bool,
 }
 
 /// What a power cut does to sectors that weren't synced.
@@ -53,7 +57,7 @@ impl File {
     /// A new file of zeros, whose length isn't durable yet.
     #[must_use]
     pub(super) fn reserved(bytes: usize) -> Self {
-        Self { data: vec![0; bytes], unsynced: Vec::new(), cut: Vec::new(), new: true }
+        Self { data: vec![0; bytes], new: true, ..Self::default() }
     }
 
     /// What a reader sees.
@@ -74,6 +78,13 @@ impl File {
             (offset / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES).for_each(|sector| self.touch(sector));
         }
         self.data[offset..end].copy_from_slice(bytes);
+    }
+
+    /// Writes behind the end.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        let offset = self.data.len();
+        self.data.resize(offset + bytes.len(), 0);
+        self.write(offset, bytes);
     }
 
     fn touch(&mut self, sector: usize) {

@@ -1,20 +1,23 @@
 //! A data directory on a disk that is late, fails, and loses power.
 //!
-//! What the engine asks for is done in the steps in which `host/src/storage.rs` does it; between any two of them the process may be killed or the power cut, and each
+//! What the engine asks for is done in the steps in which `host/src/storage.rs` and `host/src/storage/snapshots.rs` do it; between any two of them the process may be killed or the power cut, and each
 //! may fail. Names are durable once the directory is synced.
 
 mod damage;
 mod file;
+mod names;
 mod operations;
 mod recovery;
-
-use std::collections::BTreeMap;
+mod snapshots;
 
 pub use damage::{Damage, Damaged};
 use file::File;
 pub use file::{Loss, SECTOR_BYTES};
+pub use names::Name;
+use names::Names;
 pub use operations::{Fault, Progress};
 pub use recovery::{Fuse, Step};
+pub use snapshots::Snapshot;
 
 use super::tape::Choices;
 use crate::museum::planted;
@@ -33,19 +36,17 @@ pub enum Crash {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Disk {
+    /// A file is its place here.
     files: Vec<File>,
-    /// Segments by number, as the system shows them; a file is its place in `files`.
-    names: BTreeMap<u64, usize>,
-    /// The same on the platter.
-    durable_names: BTreeMap<u64, usize>,
-    /// Numbers whose names the two may not agree on.
-    unsynced_names: Vec<u64>,
+    names: Names,
     /// Space set aside for a segment, under a name of its own.
     reserved: Option<(u64, usize)>,
+    /// A snapshot that was begun, under a name of its own.
+    draft: Option<usize>,
     under_way: Vec<InFlight>,
     /// Operations that have ended, and nobody has polled yet.
     ended: Vec<StorageDone>,
-    /// Operations that are done at once: append and start, sync, reserve.
+    /// Operations that are done at once.
     pub prompt: Progress,
     /// Whether no space is left.
     pub full: bool,
@@ -67,10 +68,11 @@ impl Disk {
         if let Some((_, file)) = self.reserved.take() {
             self.files[file] = File::default();
         }
+        self.discard_draft();
         self.fault = None;
         self.failed = None;
         self.fuse = Fuse::default();
-        match crash {
+        let lost = match crash {
             Crash::Kill => {
                 let mut lost = false;
                 for file in &mut self.files {
@@ -84,30 +86,22 @@ impl Disk {
                         file.cut_power(loss, choices);
                     }
                 }
-                for number in std::mem::take(&mut self.unsynced_names) {
-                    let keeps_new = loss == Loss::None || (loss != Loss::All && choices.one_in(2));
-                    let (from, to) =
-                        if keeps_new { (&self.names, &mut self.durable_names) } else { (&self.durable_names, &mut self.names) };
-                    match from.get(&number) {
-                        Some(&file) => to.insert(number, file),
-                        None => to.remove(&number),
-                    };
-                }
+                self.names.cut_power(loss, choices);
                 true
             }
+        };
+        for (at, file) in self.files.iter_mut().enumerate() {
+            if !file.data().is_empty() && !self.names.refer_to(at) {
+                *file = File::default();
+            }
         }
+        lost
     }
 
     /// Another disk with the same files; nothing is under way on it.
     #[must_use]
     pub fn copy(&self) -> Self {
-        Self {
-            files: self.files.clone(),
-            names: self.names.clone(),
-            durable_names: self.durable_names.clone(),
-            unsynced_names: self.unsynced_names.clone(),
-            ..Self::default()
-        }
+        Self { files: self.files.clone(), names: self.names.clone(), ..Self::default() }
     }
 
     /// Whether a reader sees the same on both.
@@ -116,29 +110,13 @@ impl Disk {
         self.contents().eq(other.contents()) || planted("check_takes_any_bytes")
     }
 
+    /// All segments and snapshots with their bytes, as a reader sees them.
+    pub fn contents(&self) -> impl Iterator<Item = (Name, &[u8])> {
+        self.names.all().map(|(name, file)| (name, self.files[file].data()))
+    }
+
     /// All segments with their bytes, as a reader sees them.
-    pub fn contents(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.names.iter().map(|(&number, &file)| (number, self.files[file].data()))
-    }
-
-    /// How many segments there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.names.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
-    }
-
-    fn sync_names(&mut self) {
-        for number in self.unsynced_names.drain(..) {
-            match self.names.get(&number) {
-                Some(&file) => self.durable_names.insert(number, file),
-                None => self.durable_names.remove(&number),
-            };
-        }
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = (u64, &[u8])> {
+        self.names.segments().map(|(number, file)| (number, self.files[file].data()))
     }
 }

@@ -1,9 +1,10 @@
 //! What the engine asks of storage while it runs, step by step.
 
-use osprey_core::storage::{Storage, StorageDone, StorageError, StorageOp};
+use osprey_core::storage::{SnapshotOp, Storage, StorageDone, StorageError, StorageOp};
 
 use super::Disk;
 use super::file::File;
+use super::names::Name;
 use crate::museum::planted;
 use crate::simulator::tape::Choices;
 
@@ -16,11 +17,13 @@ pub struct Progress {
     pub sync: bool,
     /// Reservations.
     pub reserve: bool,
+    /// What is about snapshots.
+    pub snapshot: bool,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { append: true, sync: true, reserve: true }
+        Self { append: true, sync: true, reserve: true, snapshot: true }
     }
 }
 
@@ -35,6 +38,10 @@ pub enum Fault {
     Start(u8),
     /// The reservation fails, though there is space.
     Reserve,
+    /// Of the steps of what is about snapshots the one behind so many fails.
+    Snapshot(u8),
+    /// In what is written next of a snapshot a bit is another; it comes at so many 256ths.
+    Flip(u8),
 }
 
 /// The steps of a start, in `host/src/storage.rs` as here.
@@ -56,9 +63,9 @@ pub(super) struct InFlight {
 }
 
 /// What a step has come to.
-type Stepped = Result<bool, StorageError>;
+pub(super) type Stepped = Result<bool, StorageError>;
 
-const EIO: StorageError = StorageError::Io(Some(5));
+pub(super) const EIO: StorageError = StorageError::Io(Some(5));
 
 impl Disk {
     /// How many operations are under way.
@@ -78,6 +85,12 @@ impl Disk {
     #[must_use]
     pub fn starting(&self) -> Option<usize> {
         self.under_way.iter().find(|job| matches!(job.op, StorageOp::Start { .. })).map(|job| job.step)
+    }
+
+    /// What is under way about snapshots, and how many of its steps are done.
+    #[must_use]
+    pub fn snapshot_under_way(&self) -> Option<(&SnapshotOp, usize)> {
+        self.under_way.iter().find_map(|job| if let StorageOp::Snapshot(op) = &job.op { Some((op, job.step)) } else { None })
     }
 
     /// Lets the disk do one step of an operation under way.
@@ -118,8 +131,9 @@ impl Disk {
                 demand(self.reserved.is_none(), "a second reservation");
                 None
             }
-            StorageOp::Snapshot(_) => {
-                demand(false, "a snapshot, of which none are wanted");
+            StorageOp::Snapshot(op) => {
+                let wrong = self.snapshot_violation(op);
+                demand(wrong.is_none(), wrong.unwrap_or_default());
                 None
             }
             StorageOp::Start { segment, header } => {
@@ -129,7 +143,7 @@ impl Disk {
                 file
             }
             StorageOp::Append { segment, offset, data, .. } => {
-                let file = self.names.get(&segment.0).copied();
+                let file = self.names.get(Name::Segment(segment.0));
                 demand(file.is_some(), "an append to a segment that wasn't started");
                 if let Some(content) = file.map(|file| self.files[file].data()) {
                     let (begin, end) = (place(*offset), place(*offset) + data.len());
@@ -140,7 +154,7 @@ impl Disk {
                 file
             }
             StorageOp::Sync { segment, .. } => {
-                let file = self.names.get(&segment.0).copied();
+                let file = self.names.get(Name::Segment(segment.0));
                 demand(file.is_some(), "a sync of a segment that wasn't started");
                 file
             }
@@ -155,7 +169,7 @@ impl Disk {
             StorageOp::Append { .. } | StorageOp::Start { .. } => self.prompt.append,
             StorageOp::Sync { .. } => self.prompt.sync,
             StorageOp::Reserve { .. } => self.prompt.reserve,
-            StorageOp::Snapshot(_) => true,
+            StorageOp::Snapshot(_) => self.prompt.snapshot,
         }
     }
 
@@ -163,6 +177,9 @@ impl Disk {
     fn step(&mut self, job: &mut InFlight) -> Stepped {
         let step = job.step;
         job.step += 1;
+        if let StorageOp::Snapshot(op) = &mut job.op {
+            return self.snapshot_step(op, step);
+        }
         match (&job.op, job.file) {
             (StorageOp::Reserve { segment, bytes }, _) => {
                 if self.full {
@@ -187,11 +204,8 @@ impl Disk {
                         self.files[file].begin_sync();
                         self.files[file].end_sync();
                     }
-                    StartStep::Rename => {
-                        self.names.insert(segment.0, file);
-                        self.unsynced_names.push(segment.0);
-                    }
-                    StartStep::SyncDirectory => self.sync_names(),
+                    StartStep::Rename => self.names.give(Name::Segment(segment.0), file),
+                    StartStep::SyncDirectory => self.names.sync(),
                 }
                 Ok(step + 1 == START.len())
             }
@@ -266,6 +280,6 @@ impl Storage for Disk {
 }
 
 /// A place in a file that is in memory.
-fn place(offset: u64) -> usize {
+pub(super) fn place(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }

@@ -1,8 +1,9 @@
 //! What recovery asks of storage: plain calls, any of which may be the last before the machine goes down again.
 
-use osprey_core::storage::{LogFiles, SegmentNumber, StorageError};
+use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, StorageError};
 
 use super::Disk;
+use super::names::Name;
 use crate::museum::planted;
 
 /// Lets so many steps of recovery happen, and no more.
@@ -21,8 +22,10 @@ pub struct Fuse {
 /// A step of recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Reading.
+    /// Reading the log.
     Read,
+    /// Loading a snapshot.
+    Load,
     /// Cutting a segment.
     Truncate,
     /// Removing one.
@@ -38,8 +41,8 @@ impl Fuse {
         Self::burn(&mut self.changes_left, &mut self.burnt, &mut self.during, during)
     }
 
-    fn read(&mut self) -> Result<(), StorageError> {
-        Self::burn(&mut self.reads_left, &mut self.burnt, &mut self.during, Step::Read)
+    fn read(&mut self, during: Step) -> Result<(), StorageError> {
+        Self::burn(&mut self.reads_left, &mut self.burnt, &mut self.during, during)
     }
 
     fn burn(left: &mut Option<u32>, burnt: &mut bool, during: &mut Option<Step>, step: Step) -> Result<(), StorageError> {
@@ -57,22 +60,19 @@ impl Fuse {
 
 impl Disk {
     fn named(&mut self, segment: SegmentNumber) -> Result<usize, StorageError> {
-        self.names.get(&segment.0).copied().ok_or(StorageError::Io(Some(2)))
+        self.names.get(Name::Segment(segment.0)).ok_or(StorageError::Io(Some(2)))
     }
 }
 
 impl LogFiles for Disk {
     fn segments(&mut self) -> Result<Vec<(SegmentNumber, u64)>, StorageError> {
-        Ok(self.contents().map(|(number, bytes)| (SegmentNumber(number), bytes.len() as u64)).collect())
+        Ok(Self::segments(self).map(|(number, bytes)| (SegmentNumber(number), bytes.len() as u64)).collect())
     }
 
     fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-        self.fuse.read()?;
+        self.fuse.read(Step::Read)?;
         let file = self.named(segment)?;
-        let rest = usize::try_from(offset).ok().and_then(|offset| self.files[file].data().get(offset..)).unwrap_or_default();
-        let len = rest.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&rest[..len]);
-        Ok(len)
+        Ok(read_at(self.files[file].data(), offset, buffer))
     }
 
     fn truncate(&mut self, segment: SegmentNumber, length: u64) -> Result<(), StorageError> {
@@ -88,10 +88,9 @@ impl LogFiles for Disk {
     fn remove(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
         self.named(segment)?;
         self.fuse.change(Step::Remove)?;
-        self.names.remove(&segment.0);
-        self.unsynced_names.push(segment.0);
+        self.names.take(Name::Segment(segment.0));
         self.fuse.change(Step::Remove)?;
-        self.sync_names();
+        self.names.sync();
         Ok(())
     }
 
@@ -101,8 +100,25 @@ impl LogFiles for Disk {
         self.files[file].begin_sync();
         self.files[file].end_sync();
         if !planted("recovered_name_unsynced") {
-            self.sync_names();
+            self.names.sync();
         }
         Ok(())
     }
+
+    fn snapshots(&mut self) -> Result<Vec<(SnapshotName, u64)>, StorageError> {
+        Ok(self.names.snapshots().map(|(name, file)| (name, self.files[file].data().len() as u64)).collect())
+    }
+
+    fn read_snapshot(&mut self, name: SnapshotName, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        self.fuse.read(Step::Load)?;
+        let file = self.names.get(Name::Snapshot(name)).ok_or(StorageError::Io(Some(2)))?;
+        Ok(read_at(self.files[file].data(), offset, buffer))
+    }
+}
+
+fn read_at(file: &[u8], offset: u64, buffer: &mut [u8]) -> usize {
+    let rest = usize::try_from(offset).ok().and_then(|offset| file.get(offset..)).unwrap_or_default();
+    let len = rest.len().min(buffer.len());
+    buffer[..len].copy_from_slice(&rest[..len]);
+    len
 }
