@@ -10,6 +10,7 @@
 //! - [`transcript`]: what is sent and what must come back, as text.
 //! - [`server_process`]: the real server, on a free port and a directory of its own.
 //! - [`program`]: the project's programs, built with the tests.
+//! - [`refusing_allocator`]: refuses memory where a test says so.
 //! - [`client`]: a blocking connection to it.
 //! - [`load`]: connections that write until it is gone, and what must be there when it is back.
 //! - [`power_cut`]: what a power cut leaves of its files.
@@ -35,6 +36,7 @@ pub mod memory_storage;
 pub mod museum;
 pub mod power_cut;
 pub mod program;
+pub mod refusing_allocator;
 pub mod server_process;
 pub mod simulator;
 pub mod small_disk;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use memory_log::MemoryLog;
 use osprey::storage::{FileStorage, Reservation};
 use osprey_core::conformance::{Rule, Subject, check};
-use osprey_core::storage::StorageError;
+use osprey_core::storage::{StorageError, memory};
 use osprey_tests::faulty_storage::{Fault, FaultyStorage};
 use osprey_tests::memory_storage::MemoryStorage;
 use tempfile::TempDir;
@@ -41,6 +41,27 @@ fn the_example_conforms() {
     let checked = check(&mut Example).unwrap_or_else(|violation| panic!("{violation}"));
     println!("{checked:?}");
     assert!(checked.operations > 300 && checked.kills > 10 && checked.power_cuts == 0, "{checked:?}");
+}
+
+/// The core's own storage in memory.
+struct InMemory;
+
+impl Subject for InMemory {
+    type Storage = memory::MemoryStorage;
+
+    fn create(&mut self) -> memory::MemoryStorage {
+        memory::MemoryStorage::new()
+    }
+
+    fn kill(&mut self, storage: memory::MemoryStorage) -> memory::MemoryStorage {
+        storage
+    }
+}
+
+#[test]
+fn the_cores_memory_conforms() {
+    let checked = check(&mut InMemory).unwrap_or_else(|violation| panic!("{violation}"));
+    assert!(checked.snapshots && checked.operations > 400, "{checked:?}");
 }
 
 struct OnDisk(TempDir, Reservation);

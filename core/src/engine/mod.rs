@@ -230,9 +230,10 @@ impl Engine {
         request.line_bytes_max = request.line_bytes_max.min(LINE_BYTES_MAX);
         request.words_max = request.words_max.min(WORDS_MAX);
         options.segment_bytes = options.segment_bytes.max(options.segment_bytes_min());
+        // Before recovery: it is the last that may fail.
+        let recent = RecentWrites::new(options.limits.recent_slots_log2).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
         let mut store = Store::new(options.entropy.hash_key).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
         let recovered = recovery::recover(files, &mut store, options.checksum, options.chunk, progress)?;
-        let recent = RecentWrites::new(options.limits.recent_slots_log2).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
         let now = if planted("time_forgotten") { now } else { now.max(recovered.position.time) };
         if planted("clock_in_replay") {
             store.sweep(now, usize::MAX);

@@ -465,6 +465,7 @@ impl Snapshots {
                 self.phase = Phase::Clearing;
             }
             Ok(Some(_)) => self.fail(SnapshotFailure::Unverified(SnapshotError::Misnamed), now),
+            Err(SnapshotError::OutOfMemory) => self.fail(SnapshotFailure::OutOfMemory, now),
             Err(error) => self.fail(SnapshotFailure::Unverified(error), now),
         }
         self.spare = buffer;

@@ -52,6 +52,9 @@ const SEAL_BYTES: u64 = SECTOR_BYTES + FRAME_HEADER_BYTES as u64;
 /// After a failed reservation the next attempt comes this much later.
 const RESERVE_RETRY_MS: u64 = 1000;
 
+/// Where there was no memory for an operation, it is tried again this much later.
+const MEMORY_RETRY_MS: u64 = 10;
+
 /// An idle log says after this time in a frame of its own what has become durable, so that damage to the last frames can be told from a torn tail.
 const IDLE_MARK_MS: u64 = 1000;
 
@@ -207,6 +210,8 @@ pub struct LogWriter {
     /// The last record that was no mark.
     last_data: Lsn,
     sync_wanted: bool,
+    /// There was no memory for an operation.
+    starved: bool,
     unsynced_bytes: u64,
     unsynced_since: Option<Millis>,
     last_append_at: Millis,
@@ -239,6 +244,7 @@ impl LogWriter {
             claimed: position.last_lsn,
             last_data: position.last_lsn,
             sync_wanted: false,
+            starved: false,
             unsynced_bytes: 0,
             unsynced_since: None,
             last_append_at: position.time,
@@ -463,6 +469,9 @@ impl LogWriter {
                 at(retry_at);
             }
         }
+        if self.starved {
+            at(Millis(now.0.saturating_add(MEMORY_RETRY_MS)));
+        }
         if self.durable.lsn.min(self.last_data) > self.claimed && self.idle() {
             let due = Millis(self.last_append_at.0.saturating_add(IDLE_MARK_MS));
             if due <= now {
@@ -591,7 +600,10 @@ impl LogWriter {
             crc: 0,
         };
         let mut data = Vec::new();
-        data.try_reserve_exact(FRAME_HEADER_BYTES).ok()?;
+        self.starved = data.try_reserve_exact(FRAME_HEADER_BYTES).is_err();
+        if self.starved {
+            return None;
+        }
         data.extend_from_slice(&header.seal(self.options.salt, &[], self.options.checksum));
         self.chain = header.crc;
         self.claimed = header.durable;
@@ -618,8 +630,10 @@ impl LogWriter {
             floor,
             chain: self.chain,
         };
-        // Without memory for it now, the next call tries again.
-        let header_bytes = header.encode(self.options.checksum).ok()?;
+        // Without memory for it now, the next call tries again; if nothing else makes the host call, the time does.
+        let header_bytes = header.encode(self.options.checksum);
+        self.starved = header_bytes.is_err();
+        let header_bytes = header_bytes.ok()?;
         if let Some(active) = self.active.take() {
             if self.durable.lsn < self.written.lsn || self.syncing.is_some() {
                 self.unsynced_bytes = 0;
