@@ -49,7 +49,11 @@ impl MemoryStorage {
     fn perform(&mut self, op: &mut StorageOp) -> Result<(), StorageError> {
         match op {
             StorageOp::Reserve { .. } => Ok(()),
-            StorageOp::Start { segment, header } => put(&mut self.segments, *segment, core::mem::take(header)),
+            StorageOp::Start { segment, header } => {
+                let mut bytes = Vec::new();
+                write(&mut bytes, 0, header)?;
+                put(&mut self.segments, *segment, bytes)
+            }
             StorageOp::Append { segment, offset, data, .. } => write(self.segment(*segment)?, *offset, data),
             StorageOp::Sync { segment, .. } => self.segment(*segment).map(|_| ()),
             StorageOp::Snapshot(op) => self.perform_snapshot(op),
