@@ -7,7 +7,7 @@
 //!               └─▶ signals
 //! ```
 //!
-//! Beside the server stand [`client`], the library that the client programs are made of, [`mod@bench`], the load generator, and [`tools`], which work on
+//! Without the server: [`open`] opens a data directory in the program that uses it, a [`Db`]. Beside the server stand [`client`], the library that the client programs are made of, [`mod@bench`], the load generator, and [`tools`], which work on
 //! the data directory of a server that is stopped.
 
 #![forbid(unsafe_code)]
@@ -17,7 +17,9 @@ pub mod bench;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod db;
 mod descriptor_limit;
+mod entropy;
 pub mod go_flags;
 pub mod logging;
 #[cfg(museum)]
@@ -28,3 +30,6 @@ mod readiness;
 pub mod server;
 pub mod storage;
 pub mod tools;
+
+pub use db::{Db, open, open_with};
+pub use osprey_core;

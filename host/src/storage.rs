@@ -87,6 +87,8 @@ pub struct FileStorage {
     reserver: Sender<Job>,
     snapshotter: Sender<Job>,
     ended: Receiver<Ended>,
+    /// Appends and starts are done by whoever submits them.
+    appends_at_once: bool,
     /// Syncs that are under way: meanwhile an append may have to wait for the disk.
     syncing: usize,
     /// How long the last sync took, and the longest.
@@ -168,6 +170,7 @@ impl FileStorage {
             reserver,
             snapshotter,
             ended,
+            appends_at_once: false,
             syncing: 0,
             sync_last: Duration::ZERO,
             sync_max: Duration::ZERO,
@@ -175,6 +178,12 @@ impl FileStorage {
         };
         storage.remove_reserved().map_err(failed)?;
         Ok(storage)
+    }
+
+    /// For a caller that would wait anyway: from now on appends, also those that are synced, are done within [`Storage::submit`], without a change of threads. What goes on beside the
+    /// caller goes on as before: syncs of their own, the making of the next segment, snapshots.
+    pub fn append_at_once(&mut self) {
+        self.appends_at_once = true;
     }
 
     /// Reservations of an earlier run were never part of the log.
@@ -207,6 +216,21 @@ impl FileStorage {
         Job { op, file, directory: self.directory.clone() }
     }
 
+    /// Takes note of an operation that has ended.
+    fn end(&mut self, ended: Ended) -> StorageDone {
+        let Ended { done, took, reserved } = ended;
+        if matches!(done.op, StorageOp::Sync { .. } | StorageOp::Append { sync: true, .. }) {
+            self.sync_last = took;
+            self.sync_max = self.sync_max.max(took);
+        }
+        match (&done.op, reserved) {
+            (StorageOp::Reserve { segment, .. }, Some(file)) => self.reserved = Some((*segment, file)),
+            (StorageOp::Sync { .. }, _) => self.syncing -= 1,
+            _ => {}
+        }
+        done
+    }
+
     fn reading(&mut self, segment: SegmentNumber) -> Result<&File, StorageError> {
         if self.reading.as_ref().is_none_or(|(number, _)| *number != segment) {
             let path = self.directory.segment(segment);
@@ -230,6 +254,10 @@ impl Storage for FileStorage {
     fn submit(&mut self, op: StorageOp) -> Option<StorageDone> {
         let job = self.take_job(op);
         let thread = match job.op {
+            StorageOp::Append { .. } | StorageOp::Start { .. } if self.appends_at_once => {
+                let ended = job.run();
+                return Some(self.end(ended));
+            }
             StorageOp::Append { sync: false, .. } if self.syncing == 0 => return Some(job.run().done),
             StorageOp::Append { .. } | StorageOp::Start { .. } => &self.appender,
             StorageOp::Sync { .. } => {
@@ -247,17 +275,13 @@ impl Storage for FileStorage {
     }
 
     fn poll(&mut self) -> Option<StorageDone> {
-        let Ended { done, took, reserved } = self.ended.try_recv().ok()?;
-        if matches!(done.op, StorageOp::Sync { .. } | StorageOp::Append { sync: true, .. }) {
-            self.sync_last = took;
-            self.sync_max = self.sync_max.max(took);
-        }
-        match (&done.op, reserved) {
-            (StorageOp::Reserve { segment, .. }, Some(file)) => self.reserved = Some((*segment, file)),
-            (StorageOp::Sync { .. }, _) => self.syncing -= 1,
-            _ => {}
-        }
-        Some(done)
+        let ended = self.ended.try_recv().ok()?;
+        Some(self.end(ended))
+    }
+
+    fn wait(&mut self) -> Option<StorageDone> {
+        let ended = self.ended.recv().ok()?;
+        Some(self.end(ended))
     }
 }
 

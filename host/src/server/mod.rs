@@ -23,14 +23,14 @@ use std::time::{Duration, Instant};
 
 use crc32c::crc32c_append;
 use osprey_core::clock::Clock as _;
-use osprey_core::engine::{Engine, Entropy, Limits, Options, SnapshotOptions};
+use osprey_core::engine::{Engine, Limits, Options, SnapshotOptions};
 use osprey_core::recovery::{Progress, RecoveryError, Report};
-use osprey_core::wal::segment::DatabaseId;
 use osprey_core::wal::writer::{Poisoned, SyncPolicy};
 use smol::{Async, LocalExecutor, future};
 
 use crate::clock::SystemClock;
 use crate::descriptor_limit;
+use crate::entropy::entropy;
 use crate::readiness::Readiness;
 use crate::storage::{FileStorage, OpenError, Reservation};
 use beside::Beside;
@@ -247,19 +247,6 @@ impl Stopper {
     pub fn stop(&self) {
         self.0.stop();
     }
-}
-
-fn entropy() -> Result<Entropy, getrandom::Error> {
-    let mut bytes = [0_u8; 40];
-    getrandom::fill(&mut bytes)?;
-    let (hash_key, rest) = bytes.split_at(16);
-    let (database, salt) = rest.split_at(16);
-    let array = |half: &[u8]| <[u8; 16]>::try_from(half).unwrap_or_default();
-    Ok(Entropy {
-        hash_key: array(hash_key),
-        database: DatabaseId(array(database)),
-        salt: u64::from_le_bytes(<[u8; 8]>::try_from(salt).unwrap_or_default()),
-    })
 }
 
 /// A long recovery says now and then how far it is.

@@ -1,0 +1,96 @@
+//! The store without the server: a directory opened by the program that uses it.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("data");
+//! let mut db = osprey::open(&path)?;
+//! db.set(b"user:1", b"Ada")?; // on disk when it returns
+//! db.batch(|db| (0..1000).try_for_each(|_| db.incr(b"visits", 1).map(drop)))?; // one sync for all of them
+//! db.close()?;
+//!
+//! let mut db = osprey::open(&path)?;
+//! assert_eq!(db.get(b"user:1")?.expect("it was set").value, b"Ada");
+//! assert_eq!(db.incr(b"visits", 0)?, 1000);
+//! # Ok(())
+//! # }
+//! ```
+//! The files are those of the server: either may open what the other has left, but only one at a time, and the tools work on both.
+
+use std::fmt;
+use std::path::Path;
+
+use crc32c::crc32c_append;
+use osprey_core::clock::Clock as _;
+use osprey_core::engine::{Engine, Options, SnapshotOptions};
+use osprey_core::recovery::RecoveryError;
+use osprey_core::wal::writer::SyncPolicy;
+
+use crate::clock::SystemClock;
+use crate::entropy::entropy;
+use crate::storage::{self, FileStorage, Reservation};
+
+/// A database in a directory. Its calls are those of [`osprey_core::db::Db`].
+pub type Db = osprey_core::db::Db<FileStorage, SystemClock>;
+
+/// Why a directory can't be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// It can't be used, or is in use.
+    Directory(storage::OpenError),
+    /// What is in it can't be read. Nothing was changed.
+    Recovery(RecoveryError),
+    /// Its log can't be continued.
+    Log(osprey_core::db::Error),
+    /// The system gives no random numbers.
+    Entropy(getrandom::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(error) => error.fmt(f),
+            Self::Recovery(error) => error.fmt(f),
+            Self::Log(error) => error.fmt(f),
+            Self::Entropy(error) => write!(f, "the system gives no random numbers: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Opens the database in a directory, which is made if there is none, with [`options`].
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open(path: impl AsRef<Path>) -> Result<Db, OpenError> {
+    open_with(path, options().map_err(OpenError::Entropy)?)
+}
+
+/// What [`open`] takes: every write is on disk when its call returns ([`SyncPolicy::Always`]), snapshots are taken when there is much log, limits are the server's defaults.
+///
+/// # Errors
+/// The system gives no random numbers.
+pub fn options() -> Result<Options, getrandom::Error> {
+    Ok(Options {
+        sync_policy: SyncPolicy::Always,
+        snapshots: Some(SnapshotOptions::default()),
+        checksum: crc32c_append,
+        ..Options::new(entropy()?)
+    })
+}
+
+/// As [`open`], with options of your own, which are best made from [`options`].
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Db, OpenError> {
+    let mut storage = FileStorage::open(path.as_ref(), Reservation::Allocated, || ()).map_err(OpenError::Directory)?;
+    storage.append_at_once();
+    let (engine, report) = Engine::recover(options, &mut storage, SystemClock::default().now()).map_err(OpenError::Recovery)?;
+    if let Some(torn) = report.torn {
+        log::warn!("{}: the end of the log was torn: {} bytes from {} on were cut", path.as_ref().display(), torn.bytes, torn.offset);
+    }
+    let clock = SystemClock::not_before(engine.now());
+    Db::with_engine(engine, storage, clock).map_err(OpenError::Log)
+}
