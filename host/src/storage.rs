@@ -1,32 +1,28 @@
 //! The data directory: the log's segments as files.
 //!
-//! An append that needn't be durable is one `pwrite` to the page cache, done at once. Whatever may wait for the disk goes to a thread:
+//! A small append that needn't be durable is one `pwrite` to the page cache, done at once. Whatever may wait for the disk goes to a thread:
 //! one for appends, one for syncs, one for reservations, one for snapshots, so that an append never stands behind a sync it doesn't need, nor either behind
 //! the making of the next segment. Ended operations come back through a queue, and the server's loop is woken.
 //!
 //! The directory is locked for as long as a [`FileStorage`] lives; files are readable by their owner only.
 
+mod segment_file;
 mod snapshots;
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, Storage, StorageDone, StorageError, StorageOp};
-use rustix::fs::FallocateFlags;
-use rustix::io::{Errno, retry_on_intr};
+use segment_file::{Scratch, SegmentFile, WRITE_BEHIND_BYTES};
 use snapshots::{DRAFT_NAME, Draft};
-
-use crate::museum::planted;
-
-/// How much of a reservation is written at once, bytes.
-const ZEROS_BYTES: usize = 4 << 20;
 
 const LOCK_NAME: &str = "LOCK";
 const SUFFIX: &str = ".oswal";
@@ -78,19 +74,22 @@ type Wake = Arc<dyn Fn() + Send + Sync>;
 /// The files of one database.
 pub struct FileStorage {
     directory: Directory,
-    open: HashMap<SegmentNumber, Arc<File>>,
-    reserved: Option<(SegmentNumber, Arc<File>)>,
+    open: HashMap<SegmentNumber, Arc<SegmentFile>>,
+    reserved: Option<(SegmentNumber, Arc<SegmentFile>)>,
     reading: Option<(SegmentNumber, File)>,
     reading_snapshot: Option<(SnapshotName, File)>,
-    appender: Sender<Job>,
-    syncer: Sender<Job>,
-    reserver: Sender<Job>,
-    snapshotter: Sender<Job>,
+    appender: Sender<Task>,
+    syncer: Sender<Task>,
+    reserver: Sender<Task>,
+    snapshotter: Sender<Task>,
     ended: Receiver<Ended>,
     /// Appends and starts are done by whoever submits them.
     appends_at_once: bool,
     /// Syncs that are under way: meanwhile an append may have to wait for the disk.
     syncing: usize,
+    behind: Behind,
+    /// Of the loop's thread.
+    scratch: Scratch,
     /// How long the last sync took, and the longest.
     pub sync_last: Duration,
     /// See [`FileStorage::sync_last`].
@@ -127,18 +126,48 @@ impl Directory {
     }
 }
 
+/// What a thread is asked for.
+enum Task {
+    Do(Job),
+    /// See [`SegmentFile::write_behind`].
+    WriteBehind(Arc<SegmentFile>, Range<u64>),
+}
+
 /// One operation with the files that it needs, ready to be done on any thread.
 struct Job {
     op: StorageOp,
-    file: Option<Arc<File>>,
+    file: Option<Arc<SegmentFile>>,
     directory: Directory,
+}
+
+/// How far the kernel has been asked to write the page cache's part of a segment.
+#[derive(Debug, Default)]
+struct Behind {
+    segment: SegmentNumber,
+    /// Asked for; half of it a second time, as it is written by then and can be forgotten.
+    asked: Range<u64>,
+}
+
+impl Behind {
+    /// What is to be asked for when `segment` is written up to `end`.
+    fn due(&mut self, segment: SegmentNumber, end: u64) -> Option<Range<u64>> {
+        if segment != self.segment {
+            *self = Self { segment, asked: 0..0 };
+        }
+        if end < self.asked.end + WRITE_BEHIND_BYTES {
+            return None;
+        }
+        let due = self.asked.start..end;
+        self.asked = self.asked.end..end;
+        Some(due)
+    }
 }
 
 struct Ended {
     done: StorageDone,
     /// How long it took.
     took: Duration,
-    reserved: Option<Arc<File>>,
+    reserved: Option<Arc<SegmentFile>>,
 }
 
 impl FileStorage {
@@ -172,6 +201,8 @@ impl FileStorage {
             ended,
             appends_at_once: false,
             syncing: 0,
+            behind: Behind::default(),
+            scratch: Scratch::default(),
             sync_last: Duration::ZERO,
             sync_max: Duration::ZERO,
             _lock: lock,
@@ -253,12 +284,21 @@ impl Drop for FileStorage {
 impl Storage for FileStorage {
     fn submit(&mut self, op: StorageOp) -> Option<StorageDone> {
         let job = self.take_job(op);
-        let thread = match job.op {
+        if let (StorageOp::Append { segment, offset, data, sync: false }, Some(file)) = (&job.op, &job.file)
+            && let Some(part) = self.behind.due(*segment, offset + data.len() as u64)
+        {
+            let _ = self.syncer.send(Task::WriteBehind(Arc::clone(file), part));
+        }
+        let thread = match &job.op {
             StorageOp::Append { .. } | StorageOp::Start { .. } if self.appends_at_once => {
-                let ended = job.run();
+                let ended = job.run(&mut self.scratch);
                 return Some(self.end(ended));
             }
-            StorageOp::Append { sync: false, .. } if self.syncing == 0 => return Some(job.run().done),
+            StorageOp::Append { sync: false, data, .. }
+                if self.syncing == 0 && !job.file.as_ref().is_some_and(|file| file.waits_for(data.len())) =>
+            {
+                return Some(job.run(&mut self.scratch).done);
+            }
             StorageOp::Append { .. } | StorageOp::Start { .. } => &self.appender,
             StorageOp::Sync { .. } => {
                 self.syncing += 1;
@@ -267,10 +307,10 @@ impl Storage for FileStorage {
             StorageOp::Reserve { .. } => &self.reserver,
             StorageOp::Snapshot(_) => &self.snapshotter,
         };
-        match thread.send(job) {
-            Ok(()) => None,
+        match thread.send(Task::Do(job)) {
             // The thread is gone; it only ends with this object or in a panic.
-            Err(unsent) => Some(StorageDone { op: unsent.0.op, result: Err(StorageError::Io(None)) }),
+            Err(SendError(Task::Do(job))) => Some(StorageDone { op: job.op, result: Err(StorageError::Io(None)) }),
+            Ok(()) | Err(_) => None,
         }
     }
 
@@ -352,7 +392,7 @@ impl LogFiles for FileStorage {
 }
 
 impl Job {
-    fn run(self) -> Ended {
+    fn run(self, scratch: &mut Scratch) -> Ended {
         let begin = Instant::now();
         let Self { mut op, file, directory } = self;
         if let StorageOp::Snapshot(snapshot) = &mut op {
@@ -364,17 +404,14 @@ impl Job {
         let mut reserved = None;
         let (doing, result) = match (&op, file) {
             (StorageOp::Reserve { segment, bytes }, _) => {
-                let made = reserve(&directory.reserved(*segment), *bytes, directory.reservation);
+                let made = SegmentFile::reserve(&directory.reserved(*segment), *bytes, directory.reservation, scratch);
                 ("reserve space for", made.map(|file| reserved = Some(Arc::new(file))))
             }
-            (StorageOp::Start { segment, header }, Some(file)) => ("start", start_segment(&directory, *segment, header, &file)),
-            (StorageOp::Append { offset, data, sync, .. }, Some(file)) => {
-                let written = file.write_all_at(data, *offset);
-                ("append to", if *sync { written.and_then(|()| file.sync_data()) } else { written })
-            }
+            (StorageOp::Start { segment, header }, Some(file)) => ("start", start_segment(&directory, *segment, header, &file, scratch)),
+            (StorageOp::Append { offset, data, sync, .. }, Some(file)) => ("append to", file.append(*offset, data, *sync, scratch)),
             (StorageOp::Sync { trim_to, .. }, Some(file)) => {
-                let trimmed = trim_to.map_or(Ok(()), |length| file.set_len(length));
-                ("sync", trimmed.and_then(|()| file.sync_data()))
+                let trimmed = trim_to.map_or(Ok(()), |length| file.trim(length));
+                ("sync", trimmed.and_then(|()| file.sync()))
             }
             (StorageOp::Snapshot(_), _) | (_, None) => ("use", Err(io::Error::other("the segment is not open"))),
         };
@@ -402,64 +439,33 @@ fn make_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a file whose blocks are all allocated, so that no later append finds the disk full.
-fn reserve(path: &Path, bytes: u64, reservation: Reservation) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    let made = allocate(&file, path, bytes).and_then(|()| match reservation {
-        Reservation::Allocated => Ok(()),
-        Reservation::Zeroed => fill_with_zeros(&file, bytes),
-    });
-    if let Err(error) = made {
-        // What it did get must not be kept from others.
-        let _ = fs::remove_file(path);
-        return Err(error);
-    }
-    Ok(file)
-}
-
-fn allocate(file: &File, path: &Path, bytes: u64) -> io::Result<()> {
-    if planted("reserved_in_name_only") {
-        return file.set_len(bytes);
-    }
-    // Some file systems give up when a signal arrives.
-    match retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-            log::warn!("the file system of {} cannot reserve space: a full disk may end the server", path.display());
-            file.set_len(bytes)
-        }
-        result => result.map_err(io::Error::from),
-    }
-}
-
-fn fill_with_zeros(file: &File, bytes: u64) -> io::Result<()> {
-    let zeros = vec![0; ZEROS_BYTES];
-    let mut offset = 0;
-    while offset < bytes {
-        let len = usize::try_from(bytes - offset).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
-        file.write_all_at(zeros.get(..len).unwrap_or_default(), offset)?;
-        // Piece by piece, so that the log's own syncs don't stand behind all of it.
-        file.sync_data()?;
-        offset += len as u64;
-    }
-    Ok(())
-}
-
 /// Header, sync, name, sync of the directory: after a power cut the segment is there with its whole header, or not at all.
-fn start_segment(directory: &Directory, segment: SegmentNumber, header: &[u8], file: &File) -> io::Result<()> {
-    file.write_all_at(header, 0)?;
-    file.sync_all()?;
+fn start_segment(
+    directory: &Directory,
+    segment: SegmentNumber,
+    header: &[u8],
+    file: &SegmentFile,
+    scratch: &mut Scratch,
+) -> io::Result<()> {
+    file.append(0, header, true, scratch)?;
     fs::rename(directory.reserved(segment), directory.segment(segment))?;
     directory.sync()
 }
 
-fn start(name: &str, report: Sender<Ended>, wake: Wake) -> io::Result<Sender<Job>> {
-    let (jobs, queue) = channel::<Job>();
+fn start(name: &str, report: Sender<Ended>, wake: Wake) -> io::Result<Sender<Task>> {
+    let (jobs, queue) = channel::<Task>();
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        while let Ok(job) = queue.recv() {
-            if report.send(job.run()).is_err() {
-                return;
+        let mut scratch = Scratch::default();
+        while let Ok(task) = queue.recv() {
+            match task {
+                Task::WriteBehind(file, part) => file.write_behind(part),
+                Task::Do(job) => {
+                    if report.send(job.run(&mut scratch)).is_err() {
+                        return;
+                    }
+                    wake();
+                }
             }
-            wake();
         }
     })?;
     Ok(jobs)

@@ -45,6 +45,19 @@ fn a_sound_server_gives_a_clean_report_of_just_what_it_served() {
 }
 
 #[test]
+fn readers_and_writers_are_told_apart() {
+    let server = FaultyServer::start(Fault::None);
+    let (code, report) = measure(&server, "--op mixed --requests 1000 --clients 5 --readers 2 --keyspace 100");
+    assert_eq!((code, &report["gets"], &report["sets"]), (0, &400.into(), &600.into()), "{report:#}");
+    let max = |name: &str| report[name]["max"].as_f64().expect("a number");
+    assert!(max("latency_us") >= max("get_latency_us").max(max("set_latency_us")), "{report:#}");
+    let state = server.state();
+    let written: Vec<_> = state.lines.iter().filter(|line| line.starts_with("SET set_")).collect();
+    assert_eq!(written.len(), 600, "writers have keys of their own");
+    assert_eq!(measure(&server, "--op get --requests 10 --no-prefill").1["get_latency_us"], Value::Null);
+}
+
+#[test]
 fn every_key_is_stored_beforehand_once() {
     let server = FaultyServer::start(Fault::None);
     assert_eq!(measure(&server, "--op get --requests 1 --clients 7 --keyspace 1000 --value-size 0-9").0, 0);

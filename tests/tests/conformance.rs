@@ -12,7 +12,7 @@ use std::time::Duration;
 use memory_log::MemoryLog;
 use osprey::storage::{FileStorage, Reservation};
 use osprey_core::conformance::{Rule, Subject, check};
-use osprey_core::storage::{StorageError, memory};
+use osprey_core::storage::StorageError;
 use osprey_tests::faulty_storage::{Fault, FaultyStorage};
 use osprey_tests::memory_storage::MemoryStorage;
 use tempfile::TempDir;

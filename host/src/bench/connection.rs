@@ -39,6 +39,8 @@ pub(crate) enum Source {
     Store { next: u64 },
     /// The load.
     Load,
+    /// One kind of the load's operations.
+    Only(Operation),
 }
 
 /// Why a connection is of no more use, which ends the run.
@@ -105,6 +107,7 @@ impl Connection {
         for _ in 0..count {
             let operation = match source {
                 Source::Load => requests.append(&mut self.rng, &mut self.outbox)?,
+                Source::Only(operation) => requests.append_one(*operation, &mut self.rng, &mut self.outbox)?,
                 Source::Store { next } => {
                     let key = *next;
                     *next += 1;

@@ -30,6 +30,9 @@ pub struct Options {
     /// Share of gets in --op mixed, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
     pub read_ratio: f64,
+    /// With --op mixed: so many of the connections only get, the others only set keys of their own; latency is given for each kind
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000), conflicts_with = "read_ratio")]
+    pub readers: Option<u32>,
     /// Connections, spread evenly over the threads
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub clients: u32,

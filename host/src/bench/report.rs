@@ -1,8 +1,10 @@
 //! The result of a run: as a table for people, as JSON for programs.
 
 use std::fmt;
+use std::iter;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::options::{Distribution, Load, Options};
@@ -43,6 +45,10 @@ pub struct Report {
     pub unsent: u64,
     /// Latency of all replies.
     pub latency_us: Latency,
+    /// Of the gets of a mixed load.
+    pub get_latency_us: Option<Latency>,
+    /// Of the sets of a mixed load.
+    pub set_latency_us: Option<Latency>,
     /// What the server process used, if its id was given.
     pub server: Option<ServerCost>,
     /// CPU time of the load generator itself, in cores: at 1 a thread, or near it, it may be what limits the figures.
@@ -88,8 +94,9 @@ impl Report {
         tally.samples.dedup();
         let requests = tally.replies();
         let elapsed_seconds = elapsed.as_secs_f64();
-        let latency = &tally.latency;
-        let quantile = |quantile| in_micros(count(latency.value_at_quantile(quantile)));
+        let mixed = options.op == Load::Mixed;
+        let mut all = tally.get_latency.clone();
+        all.add(&tally.change_latency).expect("both have the same bounds");
         Self {
             version: env!("CARGO_PKG_VERSION"),
             parameters: options.clone(),
@@ -104,14 +111,9 @@ impl Report {
             errors: tally.errors,
             warmup_errors: 0,
             unsent: tally.unsent,
-            latency_us: Latency {
-                mean: in_micros(latency.mean()),
-                p50: quantile(0.5),
-                p90: quantile(0.9),
-                p99: quantile(0.99),
-                p99_9: quantile(0.999),
-                max: in_micros(count(latency.max())),
-            },
+            latency_us: Latency::of(&all),
+            get_latency_us: mixed.then(|| Latency::of(&tally.get_latency)),
+            set_latency_us: mixed.then(|| Latency::of(&tally.change_latency)),
             error_samples: tally.samples,
             server: None,
             generator_cores: None,
@@ -123,6 +125,20 @@ impl Report {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.errors == 0 && self.warmup_errors == 0 && self.aborted.is_none()
+    }
+}
+
+impl Latency {
+    fn of(nanos: &Histogram<u64>) -> Self {
+        let quantile = |quantile| in_micros(count(nanos.value_at_quantile(quantile)));
+        Self {
+            mean: in_micros(nanos.mean()),
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
+            p99_9: quantile(0.999),
+            max: in_micros(count(nanos.max())),
+        }
     }
 }
 
@@ -173,9 +189,12 @@ impl fmt::Display for Report {
             writeln!(f, "  such as       {sample}")?;
         }
         if self.requests > 0 {
-            let Latency { mean, p50, p90, p99, p99_9, max } = self.latency_us;
             writeln!(f, "latency, µs     {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}", "mean", "p50", "p90", "p99", "p99.9", "max")?;
-            writeln!(f, "                {mean:>9.1} {p50:>9.1} {p90:>9.1} {p99:>9.1} {p99_9:>9.1} {max:>9.1}")?;
+            let of_kinds = [("  of the gets", self.get_latency_us), ("  of the sets", self.set_latency_us)];
+            let of_kinds = of_kinds.into_iter().filter_map(|(name, latency)| Some((name, latency?)));
+            for (name, Latency { mean, p50, p90, p99, p99_9, max }) in iter::once(("", self.latency_us)).chain(of_kinds) {
+                writeln!(f, "{name:<16}{mean:>9.1} {p50:>9.1} {p90:>9.1} {p99:>9.1} {p99_9:>9.1} {max:>9.1}")?;
+            }
         }
         if let Some(server) = &self.server {
             self.write_server(server, f)?;
@@ -191,8 +210,10 @@ impl Report {
     fn write_parameters(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let options = &self.parameters;
         write!(f, "{} at {}: {}", options.protocol, self.address, options.op)?;
-        if options.op == Load::Mixed {
-            write!(f, " ({} gets)", options.read_ratio)?;
+        match options.readers {
+            Some(readers) => write!(f, " ({readers} clients get, the others set)")?,
+            None if options.op == Load::Mixed => write!(f, " ({} gets)", options.read_ratio)?,
+            None => {}
         }
         write!(f, ", {} clients, pipeline {}, {} thread(s)", options.clients, options.pipeline, options.threads)?;
         match options.rate {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use fastrand::Rng;
 
+use super::connection::Source;
 use super::options::{Distribution, Load, Options, SizeRange};
 use super::wire::{Operation, Protocol, Unencodable};
 use super::zipf::Zipf;
@@ -13,6 +14,7 @@ use super::zipf::Zipf;
 pub(crate) struct Requests {
     load: Load,
     read_ratio: f64,
+    readers: Option<u64>,
     keys: Keys,
     get: Template,
     set: Set,
@@ -46,26 +48,42 @@ impl Requests {
     /// Prepares the requests of a run; refuses what the protocol cannot express, saying why.
     pub(crate) fn new(options: &Options) -> Result<Self, Unencodable> {
         let protocol = options.protocol;
-        let key = Template::key(options)?;
-        let set = |sizes: SizeRange, letter: fn(usize) -> u8| -> Result<Set, Unencodable> {
+        if options.readers.is_some_and(|readers| options.op != Load::Mixed || readers >= options.clients) {
+            return Err(Unencodable("--readers are some of the --clients of --op mixed, not all of them".to_owned()));
+        }
+        // Counters have keys of their own: the values of the others are no numbers.
+        let key = Template::key(options, if options.op == Load::Incr { b"ctr_" } else { b"key_" })?;
+        let set = |key: &Template, sizes: SizeRange, letter: fn(usize) -> u8| -> Result<Set, Unencodable> {
             let value: Vec<u8> = (0..sizes.max).map(letter).collect();
             let ttl_ms = options.ttl_ms;
             let ready = key.within(|out, key| protocol.encode_set(out, key, &value, ttl_ms))?;
             Ok(if sizes.min == sizes.max { Set::Ready(ready) } else { Set::Encoded { protocol, ttl_ms, key: key.clone(), value, sizes } })
         };
-        let data = set(options.value_size, |at| b"abcdefghijklmnopqrstuvwxyz"[at % 26])?;
+        let letter = |at: usize| b"abcdefghijklmnopqrstuvwxyz"[at % 26];
+        let data = set(&key, options.value_size, letter)?;
         Ok(Self {
             load: options.op,
             read_ratio: options.read_ratio,
+            readers: options.readers.map(u64::from),
             keys: match options.distribution {
                 Distribution::Uniform => Keys::Uniform { count: options.keyspace },
                 Distribution::Zipf => Keys::Zipf(Zipf::new(options.keyspace, options.zipf_exponent)),
             },
             get: key.within(|out, key| protocol.encode_get(out, key))?,
             incr: key.within(|out, key| protocol.encode_incr(out, key))?,
-            store: if options.op == Load::Incr { set(SizeRange { min: 1, max: 1 }, |_| b'0')? } else { data.clone() },
-            set: data,
+            store: if options.op == Load::Incr { set(&key, SizeRange { min: 1, max: 1 }, |_| b'0')? } else { data.clone() },
+            // Writers beside readers have keys of their own, so that no read waits for a write.
+            set: if options.readers.is_some() { set(&Template::key(options, b"set_")?, options.value_size, letter)? } else { data },
         })
+    }
+
+    /// What connection number `connection` of `total` sends: readers are spread evenly among the writers.
+    pub(crate) fn source(&self, connection: u64, total: u64) -> Source {
+        match self.readers {
+            None => Source::Load,
+            Some(readers) if connection * readers % total < readers => Source::Only(Operation::Get),
+            Some(_) => Source::Only(Operation::Set),
+        }
     }
 
     /// Appends the load's next request.
@@ -82,6 +100,11 @@ impl Requests {
             }
             Load::Incr => Operation::Incr,
         };
+        self.append_one(operation, rng, out)
+    }
+
+    /// Appends a request of one kind.
+    pub(crate) fn append_one(&mut self, operation: Operation, rng: &mut Rng, out: &mut Vec<u8>) -> Result<Operation, Unencodable> {
         let key = self.keys.draw(rng);
         match operation {
             Operation::Get => self.get.append(key, out),
@@ -120,7 +143,7 @@ impl Keys {
 
 impl Template {
     /// The key alone: a prefix, as far as there is room for it, and a number in as many digits as the rest takes.
-    fn key(options: &Options) -> Result<Self, Unencodable> {
+    fn key(options: &Options, prefix: &[u8]) -> Result<Self, Unencodable> {
         let size = options.key_size;
         let digits = (options.keyspace - 1).to_string().len();
         if size < digits {
@@ -130,8 +153,6 @@ impl Template {
         if size > limit {
             return Err(Unencodable(format!("a {} key has at most {limit} bytes: lower --key-size", options.protocol)));
         }
-        // Counters have keys of their own: the values of the others are no numbers.
-        let prefix: &[u8] = if options.op == Load::Incr { b"ctr_" } else { b"key_" };
         let mut bytes = prefix[..prefix.len().min(size - digits)].to_vec();
         bytes.resize(size, b'0');
         Ok(Self { bytes, digits: size - digits..size })
@@ -247,6 +268,20 @@ mod tests {
     }
 
     #[test]
+    fn readers_are_spread_among_writers_that_have_keys_of_their_own() {
+        let mut requests = requests("--op mixed --clients 5 --readers 2 --value-size 1 --key-size 6").unwrap();
+        let sources: Vec<Source> = (0..5).map(|connection| requests.source(connection, 5)).collect();
+        let [get, set] = [Operation::Get, Operation::Set].map(Source::Only);
+        assert_eq!(sources, [get, set, set, get, set]);
+        let (mut rng, mut out) = (Rng::with_seed(1), Vec::new());
+        for operation in [Operation::Get, Operation::Set] {
+            assert_eq!(requests.append_one(operation, &mut rng, &mut out).unwrap(), operation);
+        }
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("GET ke") && text.contains("\r\nSET se"), "{text:?}");
+    }
+
+    #[test]
     fn the_same_seed_makes_the_same_requests() {
         let line = "--op mixed --distribution zipf --value-size 1-9";
         assert_eq!(sent(line, 50), sent(line, 50));
@@ -259,6 +294,8 @@ mod tests {
             "--protocol memcached --key-size 251",
             "--key-size 257",
             "--protocol memcached --ttl-ms 99999999999",
+            "--op get --readers 5",
+            "--op mixed --clients 5 --readers 5",
         ] {
             assert!(requests(line).is_err(), "{line}");
         }

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 
 use super::wire::Operation;
 
-/// Counts of one phase. Every reply is in `latency`, errors too.
+/// Counts of one phase. Every reply has a latency, errors too.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
     pub(crate) gets: u64,
@@ -17,8 +17,9 @@ pub(crate) struct Tally {
     pub(crate) errors: u64,
     /// The first errors.
     pub(crate) samples: Vec<String>,
-    /// Nanoseconds.
-    pub(crate) latency: Histogram<u64>,
+    /// Of gets and of the others, nanoseconds.
+    pub(crate) get_latency: Histogram<u64>,
+    pub(crate) change_latency: Histogram<u64>,
     /// Requests that were due before the phase's end but for which no connection was free.
     pub(crate) unsent: u64,
 }
@@ -31,7 +32,17 @@ const LATENCY_NANOS_MAX: u64 = 3_600_000_000_000;
 impl Tally {
     pub(crate) fn new() -> Self {
         let latency = Histogram::new_with_bounds(1, LATENCY_NANOS_MAX, 3).expect("bounds and digits are valid constants");
-        Self { gets: 0, sets: 0, increments: 0, misses: 0, errors: 0, samples: Vec::new(), latency, unsent: 0 }
+        Self {
+            gets: 0,
+            sets: 0,
+            increments: 0,
+            misses: 0,
+            errors: 0,
+            samples: Vec::new(),
+            get_latency: latency.clone(),
+            change_latency: latency,
+            unsent: 0,
+        }
     }
 
     /// All replies.
@@ -40,12 +51,13 @@ impl Tally {
     }
 
     pub(crate) fn reply(&mut self, operation: Operation, latency: Duration) {
-        match operation {
-            Operation::Get => self.gets += 1,
-            Operation::Set => self.sets += 1,
-            Operation::Incr => self.increments += 1,
-        }
-        self.latency.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        let (count, latencies) = match operation {
+            Operation::Get => (&mut self.gets, &mut self.get_latency),
+            Operation::Set => (&mut self.sets, &mut self.change_latency),
+            Operation::Incr => (&mut self.increments, &mut self.change_latency),
+        };
+        *count += 1;
+        latencies.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// Counts an error; the words are made only for the first.
@@ -66,7 +78,8 @@ impl Tally {
         self.unsent += other.unsent;
         self.samples.extend(other.samples);
         self.samples.truncate(SAMPLES_MAX);
-        self.latency.add(other.latency).expect("both have the same bounds");
+        self.get_latency.add(other.get_latency).expect("both have the same bounds");
+        self.change_latency.add(other.change_latency).expect("both have the same bounds");
     }
 }
 

@@ -208,16 +208,17 @@ impl Worker {
         let plan = |connection: u64| {
             // The first connections take one more where the number does not divide.
             let share = |all: u64| all / self.total + u64::from(connection < all % self.total);
+            let source = self.requests.source(connection, self.total);
             match phase.goal {
                 Goal::Stored { keys } => {
                     let next = connection * (keys / self.total) + connection.min(keys % self.total);
                     Plan { source: Source::Store { next }, left: share(keys), turn: 0, unsent: 0 }
                 }
-                Goal::Sent { requests } => Plan { source: Source::Load, left: share(requests), turn: 0, unsent: 0 },
+                Goal::Sent { requests } => Plan { source, left: share(requests), turn: 0, unsent: 0 },
                 Goal::Passed(time) => {
                     let left =
                         phase.schedule.map_or(u64::MAX, |schedule| schedule.turns_before(connection, time).saturating_mul(phase.depth));
-                    Plan { source: Source::Load, left, turn: 0, unsent: 0 }
+                    Plan { source, left, turn: 0, unsent: 0 }
                 }
             }
         };
