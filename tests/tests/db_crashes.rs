@@ -47,7 +47,7 @@ impl LateDisk {
 impl Storage for LateDisk {
     fn submit(&mut self, op: StorageOp) -> Option<StorageDone> {
         let mut machine = self.0.borrow_mut();
-        machine.disk.prompt = Progress { append: false, sync: false, reserve: false };
+        machine.disk.prompt = Progress { append: false, sync: false, reserve: false, snapshot: false };
         machine.disk.submit(op)
     }
 
@@ -74,7 +74,7 @@ impl Storage for LateDisk {
 
 impl LogFiles for LateDisk {
     fn segments(&mut self) -> Result<Vec<(SegmentNumber, u64)>, StorageError> {
-        self.0.borrow_mut().disk.segments()
+        LogFiles::segments(&mut self.0.borrow_mut().disk)
     }
 
     fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
