@@ -54,15 +54,7 @@ impl Disk {
             }
             self.under_way.push_back(op);
             self.check_sectors();
-            self.check_start();
         }
-    }
-
-    /// Replies wait for a segment's start: it has the disk to itself, before the full segment's end is written.
-    fn check_start(&self) {
-        let starts = self.under_way.iter().any(|op| matches!(op, StorageOp::Start { .. }));
-        let trims = self.under_way.iter().any(|op| matches!(op, StorageOp::Sync { trim_to: Some(_), .. }));
-        assert!(!(starts && trims), "a full segment is synced beside the start of the next");
     }
 
     fn check_sectors(&self) {

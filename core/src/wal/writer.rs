@@ -654,10 +654,6 @@ impl LogWriter {
             return None;
         }
         if let Some(full) = &self.full {
-            // The start of the next first: replies wait for it, and it would stand behind all that the full one has still to write.
-            if matches!(self.appending, Some(Appending::Start)) {
-                return None;
-            }
             self.syncing = Some(full.last);
             return Some(StorageOp::Sync { segment: full.number, trim_to: Some(full.length) });
         }
