@@ -113,6 +113,12 @@ impl Disk {
         self.snapshots.iter().map(|(&name, bytes)| (name, bytes.as_slice()))
     }
 
+    /// How long the snapshot is that has no name yet.
+    #[must_use]
+    pub fn draft_bytes(&self) -> usize {
+        self.draft.as_ref().map_or(0, Vec::len)
+    }
+
     /// The same, but with a snapshot's bytes changed.
     #[must_use]
     pub fn with_snapshot(&self, name: SnapshotName, change: impl FnOnce(&mut Vec<u8>)) -> Self {

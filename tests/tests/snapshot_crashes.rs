@@ -25,6 +25,10 @@ fn whatever_a_crash_leaves_recovers_and_has_two_generations() {
         (354, 3222, 1400, 66, 0),
         (160, 240, 120, 0, 0),
         (589, 808, 403, 180, 0),
+        (354, 525, 237, 69, 0),
+        (399, 3248, 1554, 60, 0),
+        (354, 530, 238, 70, 0),
+        (399, 3228, 1542, 60, 0),
     ];
     let mut under_way = BTreeSet::new();
     for ((scene, policy, schedule), expected) in SCENES.into_iter().zip(expected) {

@@ -15,7 +15,7 @@ fn options(policy: SyncPolicy) -> Options {
 }
 
 fn automatic(log_bytes_max: u64) -> Options {
-    let snapshots = SnapshotOptions { automatic: true, log_bytes_max, ..SnapshotOptions::default() };
+    let snapshots = SnapshotOptions { automatic: true, log_bytes_max, stored_percent_max: 0, ..SnapshotOptions::default() };
     Options { snapshots: Some(snapshots), ..small_options(SyncPolicy::Always) }
 }
 
@@ -464,4 +464,95 @@ fn a_server_that_stops_tells_who_waits() {
     machine.settle();
     assert!(machine.replies(client).starts_with("ERR INTERNAL the snapshot was given up: the server is stopping"));
     assert!(MemoryStorage::new(machine.storage.disk.after_power_cut()).disk.snapshots().next().is_none());
+}
+
+/// A machine whose log and snapshots should take two and a half times what a snapshot takes, with 1200 keys.
+fn bounded() -> (Machine, ClientId) {
+    let snapshots = SnapshotOptions { log_bytes_max: 0, ..SnapshotOptions::default() };
+    let options = small_options(SyncPolicy::Batch { delay_ms: 5, bytes: 4096 });
+    let mut machine = Machine::new(Options { snapshots: Some(snapshots), segment_bytes: 64 << 10, ..options });
+    let client = machine.connect();
+    set_all(&mut machine, client, 0..1200, &"v".repeat(1500));
+    machine.advance(100);
+    (machine, client)
+}
+
+/// What all files take, also one that has no name yet.
+fn directory_bytes(machine: &Machine) -> usize {
+    let disk = &machine.storage.disk;
+    let log: usize = disk.segments().map(|(_, bytes)| bytes.len()).sum();
+    log + disk.snapshots().map(|(_, bytes)| bytes.len()).sum::<usize>() + disk.draft_bytes()
+}
+
+/// Twenty times as much is written as there is, a little at a time, as over a day.
+#[test]
+fn log_and_snapshots_stay_below_three_times_the_data() {
+    let (mut machine, client) = bounded();
+    // Keys and values.
+    let live: usize = machine.state().iter().map(|(key, (value, ..))| key.len() + value.len()).sum();
+    let (mut most, mut two_generations, mut turns) = (0, 0, 0);
+    for round in 0..20_u32 {
+        for step in 0..40 {
+            // A snapshot's walk takes its time, while others write.
+            machine.hold_walk = true;
+            let begin = (round * 7 + step * 30) % 1170;
+            set_all(&mut machine, client, begin..begin + 30, &"w".repeat(1480 + round as usize));
+            for _ in 0..4 {
+                if machine.engine.wants_snapshot_slice() {
+                    machine.slice(40);
+                }
+            }
+            machine.advance(3);
+            most = most.max(directory_bytes(&machine));
+            turns += 1;
+            two_generations += usize::from(machine.storage.disk.snapshots().count() > 1);
+        }
+    }
+    let snapshots = machine.storage.submitted(Work::Snapshot);
+    assert!(snapshots > 500, "{snapshots} operations");
+    assert!(100 * most < 270 * live, "{most} bytes for {live}: {} percent", 100 * most / live);
+    assert!(3 * two_generations > turns, "an older generation was there in {two_generations} of {turns} looks");
+    machine.hold_walk = false;
+    machine.settle();
+    let (recovered, _) = Machine::recover(options(SyncPolicy::Always), machine.storage.disk.clone(), machine.now).unwrap();
+    assert_eq!(recovered.state(), machine.state());
+}
+
+/// The older generation goes only when the newest has been seen to be whole once more; else it stays, is said, and another snapshot is taken.
+#[test]
+fn the_older_generation_is_not_given_up_for_one_that_is_damaged() {
+    for damaged in [false, true] {
+        let (mut machine, client) = bounded();
+        for _ in 0..2 {
+            set_all(&mut machine, client, 0..20, "x");
+            assert_eq!(machine.ask(client, "SNAPSHOT"), "OK");
+        }
+        set_all(&mut machine, client, 0..20, "y");
+        let before = snapshots(&machine);
+        let (newest, _) = machine.storage.disk.snapshots().last().unwrap();
+        assert_eq!(before.len(), 2);
+        if damaged {
+            machine.storage.disk = machine.storage.disk.with_snapshot(newest, |bytes| bytes[1000] ^= 1);
+        }
+        machine.hold_walk = true;
+        assert_eq!(machine.ask(client, "SNAPSHOT"), "");
+        if damaged {
+            assert_eq!(snapshots(&machine), before);
+            let error = format!("snapshot_last_error={newest}, which was whole, is damaged now");
+            let other = machine.connect();
+            assert!(machine.ask(other, "STATS").contains(&error));
+        } else {
+            assert_eq!(snapshots(&machine), [newest.to_string()]);
+        }
+        let after_cut = machine.storage.disk.after_power_cut();
+        let (recovered, _) = Machine::recover(options(SyncPolicy::Always), after_cut, machine.now).unwrap();
+        assert!(recovered.engine.last_lsn() >= newest.end);
+        machine.hold_walk = false;
+        machine.settle();
+        assert_eq!(machine.replies(client), "OK");
+        assert_eq!(snapshots(&machine).len(), 2, "{:?}", snapshots(&machine));
+        assert_eq!(snapshots(&machine).contains(&newest.to_string()), !damaged);
+        let (recovered, _) = Machine::recover(options(SyncPolicy::Always), machine.storage.disk.clone(), machine.now).unwrap();
+        assert_eq!(recovered.state(), machine.state());
+    }
 }

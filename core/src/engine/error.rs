@@ -103,6 +103,7 @@ impl Error {
                 SnapshotFailure::Unsupported
                 | SnapshotFailure::Storage(StorageError::Io(_))
                 | SnapshotFailure::Unverified(_)
+                | SnapshotFailure::Damaged(..)
                 | SnapshotFailure::Stopping => ErrorCode::Internal,
             },
         }

@@ -24,6 +24,7 @@ mod recent;
 mod retention;
 mod session;
 mod snapshots;
+mod space;
 mod stats;
 
 use alloc::vec::Vec;
@@ -484,6 +485,13 @@ impl Engine {
         self.snapshots.wants_slice()
     }
 
+    /// Whether so much log has come since the snapshot that is being taken was begun that it should get more time than usual: else log and snapshots will take more than
+    /// [`SnapshotOptions::stored_percent_max`] allows.
+    #[must_use]
+    pub fn snapshot_is_late(&self) -> bool {
+        self.snapshots.late(&self.journal.log, &self.store)
+    }
+
     /// Goes on with the snapshot that is being taken, in steps of some hundred keys (or one, if it is large), before each of which `within` is asked whether there is time for it.
     /// Ends at the latest when a chunk ([`Options::chunk`]) is full, which [`Engine::poll_storage`] then hands out.
     pub fn snapshot_slice(&mut self, now: Millis, within: impl FnMut() -> bool) {
@@ -532,7 +540,7 @@ impl Engine {
     /// What log and snapshots take in all, bytes, without what is reserved.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
-        self.log_bytes() + self.snapshots.kept.iter().map(|snapshot| snapshot.bytes).sum::<u64>()
+        self.snapshots.stored_bytes()
     }
 
     fn log_bytes(&self) -> u64 {

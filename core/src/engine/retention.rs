@@ -19,6 +19,15 @@ pub struct Retention {
     pub keep_bytes: u64,
 }
 
+/// How many generations are to stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Generations {
+    /// The newest snapshot and the one before.
+    Two,
+    /// The newest snapshot, which was just verified.
+    Newest,
+}
+
 /// What is to be removed, in this order: snapshots, then segments, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Removals {
@@ -34,6 +43,10 @@ impl Removals {
         *self = Self { failed: Some(name), ..Self::default() };
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.snapshots.is_empty() && self.segments.is_empty() && self.failed.is_none()
+    }
+
     pub(super) fn next(&mut self) -> Option<SnapshotOp> {
         let snapshot = self.failed.take().or_else(|| self.snapshots.pop());
         let segment = || self.segments.pop().map(|segment| SnapshotOp::RemoveSegment { segment });
@@ -42,14 +55,21 @@ impl Removals {
 }
 
 /// What isn't needed of these snapshots and segments, both in order. `None`: no memory for the list.
-pub(super) fn removals(kept: &[SnapshotInfo], segments: &[SegmentInfo], retention: &Retention, now: Millis) -> Option<Removals> {
+pub(super) fn removals(
+    kept: &[SnapshotInfo],
+    segments: &[SegmentInfo],
+    generations: Generations,
+    retention: &Retention,
+    now: Millis,
+) -> Option<Removals> {
     let window = window(segments, retention, now);
     let mut removals = Removals::default();
     removals.snapshots.try_reserve(kept.len()).ok()?;
     removals.segments.try_reserve(segments.len()).ok()?;
     let usable = || kept.iter().filter(|snapshot| !snapshot.unusable).map(|snapshot| snapshot.name);
-    let generations = if planted("no_spare_generation") { 1 } else { 2 };
-    let spare = usable().rev().nth(generations - 1);
+    let one = generations == Generations::Newest || planted("no_spare_generation");
+    // The oldest that stays.
+    let spare = usable().rev().nth(usize::from(!one));
     // Where there is none, it is the log from its beginning, if that is still there.
     let mut needed = spare.map(|spare| Lsn(spare.begin.0 + 1)).or_else(|| {
         let whole = segments.first().is_some_and(|first| first.first_lsn == Lsn(1));
@@ -109,11 +129,15 @@ mod tests {
     }
 
     fn removed(snapshots: &[(u64, u64)], segments: &[SegmentInfo], retention: Retention) -> String {
+        removed_but(Generations::Two, snapshots, segments, retention)
+    }
+
+    fn removed_but(generations: Generations, snapshots: &[(u64, u64)], segments: &[SegmentInfo], retention: Retention) -> String {
         let kept: Vec<SnapshotInfo> = snapshots
             .iter()
             .map(|&(begin, end)| SnapshotInfo { name: SnapshotName { begin: Lsn(begin), end: Lsn(end) }, bytes: 1, unusable: false })
             .collect();
-        let mut removals = removals(&kept, segments, &retention, Millis(4000)).unwrap_or_default();
+        let mut removals = removals(&kept, segments, generations, &retention, Millis(4000)).unwrap_or_default();
         let mut text = String::new();
         while let Some(op) = removals.next() {
             text += &match op {
@@ -137,6 +161,16 @@ mod tests {
         assert_eq!(removed(&[(5, 6), (25, 26), (35, 36)], &segments(), none), "snap-5-6.osnap wal-1.oswal wal-2.oswal ");
         let later = segments().split_off(1);
         assert_eq!(removed(&[(35, 36)], &later, none), "wal-2.oswal wal-3.oswal ", "without a beginning the log alone is no generation");
+    }
+
+    #[test]
+    fn the_newest_alone_keeps_its_own_log() {
+        let removed = |snapshots: &[(u64, u64)]| removed_but(Generations::Newest, snapshots, &segments(), Retention::default());
+        assert_eq!(removed(&[(5, 6), (25, 26)]), "snap-5-6.osnap wal-1.oswal wal-2.oswal ");
+        assert_eq!(removed(&[(25, 26)]), "wal-1.oswal wal-2.oswal ", "the log before it is a generation, too");
+        assert_eq!(removed(&[]), "");
+        let hours = Retention { keep_ms: 1500, keep_bytes: 0 };
+        assert_eq!(removed_but(Generations::Newest, &[(5, 6), (25, 26)], &segments(), hours), "", "from record 21 on");
     }
 
     #[test]

@@ -5,13 +5,17 @@
 //!     ▼                 ▼                 ▼
 //!  Create ─▶ walk, Append … ─▶ (sync of the log) ─▶ footer ─▶ Publish ─▶ Read … verified ─▶ Remove, RemoveSegment
 //! ```
+//! If all of it would take more than it should ([`super::space`]), the older generation goes before: the newest snapshot is read back and verified once more, and only if it is whole what only
+//! the older one needs is removed (`Read …` and `Remove` before `Create`). So at least one generation is there always, and it was verified.
+//!
 //! The walk goes on between requests, in [slices](super::Engine::snapshot_slice). One operation is under way at a time, and beside it one chunk is being filled: that is all
 //! the memory that it takes. Whatever fails before the end, what was there before stays, and is what a recovery begins with.
 
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::retention::{self, Removals, Retention};
+use super::retention::{self, Generations, Removals, Retention};
+use super::space::Space;
 use super::{Entropy, Options};
 use crate::checksum::Checksum;
 use crate::museum::planted;
@@ -34,16 +38,17 @@ const RETRY_MS: u64 = 60_000;
 /// The longest pause between two tries.
 const RETRY_MS_MAX: u64 = 3_600_000;
 
-/// An entry takes about so much less in a snapshot than in memory, where it has an index; as a part of 256.
-const BYTES_PART: u64 = 230;
-
 /// How snapshots are taken.
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotOptions {
     /// Whether one is taken when there is much log; else only when a client or the host asks for it.
     pub automatic: bool,
-    /// So much log may come together before one is taken, bytes; more, where it is less than half of the data.
+    /// So much log may come together before one is taken, bytes; more, where it is less than half of the data; less, where [`SnapshotOptions::stored_percent_max`] asks for it.
     pub log_bytes_max: u64,
+    /// What log and snapshots should take at most, percent of what a snapshot of the data takes (but no less than `log_bytes_max`): a snapshot is taken earlier for it, and the older
+    /// generation goes before the next is begun. Beside it come what is written while a snapshot is taken, and that segments are removed whole. Less than 250 can't be kept.
+    /// 0: there is no limit, and the older generation always stays until the next is there. It is no limit, either, where [`Retention`] keeps more.
+    pub stored_percent_max: u64,
     /// How fast one is written at most, bytes a second; 0: as fast as it can be.
     pub bandwidth_max: u64,
     /// What is kept of the log, and of older snapshots, beyond what a recovery may need.
@@ -52,7 +57,7 @@ pub struct SnapshotOptions {
 
 impl Default for SnapshotOptions {
     fn default() -> Self {
-        Self { automatic: true, log_bytes_max: 256 << 20, bandwidth_max: 0, retention: Retention::default() }
+        Self { automatic: true, log_bytes_max: 256 << 20, stored_percent_max: 250, bandwidth_max: 0, retention: Retention::default() }
     }
 }
 
@@ -67,6 +72,8 @@ pub enum SnapshotFailure {
     OutOfMemory,
     /// What was read back isn't what was written.
     Unverified(SnapshotError),
+    /// The newest snapshot, which had been whole, isn't any more: it was read again, since the one before was to make room. That stays, and another is taken at once.
+    Damaged(SnapshotName, SnapshotError),
     /// The log needed the space.
     LogFirst,
     /// The server ends.
@@ -80,6 +87,7 @@ impl fmt::Display for SnapshotFailure {
             Self::Storage(error) => write!(f, "the snapshot was given up: {error}"),
             Self::OutOfMemory => f.write_str("the snapshot was given up: no memory left"),
             Self::Unverified(error) => write!(f, "the snapshot was given up, since reading it back showed that {error}"),
+            Self::Damaged(name, error) => write!(f, "{name}, which was whole, is damaged now: {error}"),
             Self::LogFirst => f.write_str("the snapshot was given up: the log needed the space"),
             Self::Stopping => f.write_str("the snapshot was given up: the server is stopping"),
         }
@@ -93,6 +101,12 @@ pub struct Ticket(u64);
 #[derive(Debug)]
 enum Phase {
     Idle,
+    /// The newest snapshot is read once more, before the older generation makes room.
+    Checking {
+        name: SnapshotName,
+        offset: u64,
+        decoder: Decoder,
+    },
     /// The file is being begun.
     Creating,
     Walking {
@@ -159,6 +173,8 @@ pub(super) struct Snapshots {
     under_way: bool,
     removals: Removals,
     requested: bool,
+    /// The older generation takes more than there should be: it was asked whether it may go, since the last snapshot.
+    room_made: bool,
     stopping: bool,
     started: u64,
     finished: u64,
@@ -189,6 +205,7 @@ impl Snapshots {
             under_way: false,
             removals: Removals::default(),
             requested: false,
+            room_made: false,
             stopping: false,
             started: 0,
             finished: 0,
@@ -254,8 +271,14 @@ impl Snapshots {
         if let Some(taking) = self.taking.as_ref().filter(|_| matches!(self.phase, Phase::Walking { .. }) && !self.under_way) {
             return Some(self.may_write_at(&options, taking)).filter(|&at| at > now);
         }
-        let much = options.automatic && self.log_bytes(log) > options.log_bytes_max.max(store.bytes() as u64 / 2);
-        if !matches!(self.phase, Phase::Idle) || self.stopping || !much {
+        if !matches!(self.phase, Phase::Idle) || self.stopping {
+            return None;
+        }
+        let space = self.space(log, store);
+        if options.automatic && space.passes(&options, 0) {
+            self.make_room(now);
+        }
+        if !(options.automatic && space.is_due(&options)) {
             return None;
         }
         if self.retry_at <= now {
@@ -270,7 +293,46 @@ impl Snapshots {
         Millis(taking.begun.0.saturating_add(ms))
     }
 
+    pub(super) fn space(&self, log: &LogWriter, store: &Store) -> Space {
+        let newest = self.kept.iter().rfind(|snapshot| !snapshot.unusable).map_or(0, |newest| newest.bytes);
+        Space {
+            data: store.bytes() as u64,
+            coming: store.entry_bytes() as u64,
+            stored: self.stored_bytes(),
+            newest,
+            log: self.log_bytes(log),
+        }
+    }
+
+    /// What log and snapshots take, without what is reserved.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        let log: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
+        log + self.kept.iter().map(|snapshot| snapshot.bytes).sum::<u64>()
+    }
+
+    /// Whether a snapshot is being taken that should hurry.
+    pub(super) fn late(&self, log: &LogWriter, store: &Store) -> bool {
+        let (Some(options), Some(taking), Phase::Walking { position }) = (self.options, &self.taking, &self.phase) else { return false };
+        self.space(log, store).is_late(&options, *position, log.appended_bytes() - taking.log_bytes)
+    }
+
+    /// Begins to look whether the older generation may go, if there is one; returns whether it does. Asked once for each snapshot.
+    fn make_room(&mut self, now: Millis) -> bool {
+        let Some(newest) = self.kept.iter().rfind(|snapshot| !snapshot.unusable).filter(|_| !self.room_made) else { return false };
+        let name = newest.name;
+        self.room_made = true;
+        let needless = !self.removals_of(Generations::Newest, now).is_empty();
+        if needless {
+            self.phase = Phase::Checking { name, offset: 0, decoder: Decoder::new(self.checksum) };
+        }
+        needless
+    }
+
     fn begin(&mut self, now: Millis, log: &LogWriter, store: &Store) -> Option<SnapshotOp> {
+        let (space, options) = (self.space(log, store), self.options?);
+        if space.passes(&options, space.coming) && self.make_room(now) {
+            return None;
+        }
         if let (true, [oldest, _, ..]) = (planted("older_generation_removed_first"), self.kept.as_slice()) {
             self.removals.only(oldest.name);
         }
@@ -285,7 +347,7 @@ impl Snapshots {
         let (end, floor, time) = (begin, Version::NONE, now);
         self.taking = Some(Taking { begun: now, begin, end, floor, time, log_bytes: log.appended_bytes(), writer, offset: 0 });
         self.phase = Phase::Creating;
-        Some(SnapshotOp::Create { begin, bytes: (store.bytes() as u64 / 256).saturating_mul(BYTES_PART) })
+        Some(SnapshotOp::Create { begin, bytes: space.coming })
     }
 
     /// Whether the walk can go on.
@@ -331,7 +393,11 @@ impl Snapshots {
             self.ended(Ok(()));
         }
         let op = match &mut self.phase {
-            Phase::Idle if self.requested && !self.stopping && !log.starting() => self.begin(now, log, store)?,
+            Phase::Idle if self.requested && !self.stopping && !log.starting() => match self.begin(now, log, store) {
+                Some(op) => op,
+                None if matches!(self.phase, Phase::Checking { .. }) => return self.poll(now, log, store),
+                None => return None,
+            },
             Phase::Walking { .. } => {
                 let taking = self.taking.as_ref().filter(|taking| taking.writer.pending() >= self.chunk.get())?;
                 if self.may_write_at(&options, taking) > now {
@@ -354,15 +420,21 @@ impl Snapshots {
                 self.phase = Phase::Ending;
                 SnapshotOp::Append { offset, data }
             }
-            Phase::Verifying { offset, .. } => {
-                let mut buffer = core::mem::take(&mut self.spare);
-                buffer.clear();
-                if buffer.try_reserve(self.chunk.get()).is_err() {
+            &mut Phase::Verifying { offset, .. } => {
+                let name = self.taking.as_ref()?.name();
+                let Ok(read) = self.read(name, offset) else {
                     self.fail(SnapshotFailure::OutOfMemory, now);
                     return None;
-                }
-                buffer.resize(self.chunk.get(), 0);
-                SnapshotOp::Read { name: self.taking.as_ref()?.name(), offset: *offset, buffer }
+                };
+                read
+            }
+            &mut Phase::Checking { name, offset, .. } => {
+                let Ok(read) = self.read(name, offset) else {
+                    // Without memory to look at it, it isn't known to be whole: everything stays.
+                    self.phase = Phase::Idle;
+                    return None;
+                };
+                read
             }
             Phase::Discarding => SnapshotOp::Discard,
             Phase::Clearing => {
@@ -377,6 +449,14 @@ impl Snapshots {
         };
         self.under_way = true;
         Some(StorageOp::Snapshot(op))
+    }
+
+    fn read(&mut self, name: SnapshotName, offset: u64) -> Result<SnapshotOp, OutOfMemory> {
+        let mut buffer = core::mem::take(&mut self.spare);
+        buffer.clear();
+        buffer.try_reserve(self.chunk.get()).map_err(|_| OutOfMemory)?;
+        buffer.resize(self.chunk.get(), 0);
+        Ok(SnapshotOp::Read { name, offset, buffer })
     }
 
     fn append(&mut self) -> Option<SnapshotOp> {
@@ -404,6 +484,7 @@ impl Snapshots {
                     self.segments.retain(|info| info.number != segment);
                 }
             }
+            (SnapshotOp::Read { buffer, .. }, failed) if matches!(self.phase, Phase::Checking { .. }) => self.check(buffer, failed, now),
             // It failed meanwhile: there is a file to be removed first.
             (SnapshotOp::Discard, _) => self.phase = Phase::Clearing,
             _ if matches!(self.phase, Phase::Discarding) => {}
@@ -436,12 +517,7 @@ impl Snapshots {
         let chunk = self.chunk.get();
         let Phase::Verifying { offset, decoder } = &mut self.phase else { return };
         *offset += buffer.len() as u64;
-        let mut check = || {
-            decoder.feed(&buffer)?;
-            while !matches!(decoder.next()?, Decoded::More) {}
-            Ok(if buffer.len() < chunk { Some(decoder.end()?.end) } else { None })
-        };
-        let checked: Result<_, SnapshotError> = check();
+        let checked = decode(decoder, &buffer, chunk);
         let Some(taking) = &self.taking else { return };
         let checked = if planted("snapshot_not_verified") { Ok(Some(taking.end)) } else { checked };
         match checked {
@@ -454,6 +530,7 @@ impl Snapshots {
                 // One of this name was of no use; its file was replaced.
                 self.kept.retain(|snapshot| snapshot.name != name);
                 self.kept.push(SnapshotInfo { name, bytes, unusable: false });
+                self.room_made = false;
                 self.stats.total += 1;
                 self.stats.last_took_ms = now.since(taking.begun);
                 self.stats.last_good_at = now;
@@ -471,10 +548,41 @@ impl Snapshots {
         self.spare = buffer;
     }
 
+    /// The newest snapshot is looked at before the older generation goes: that stays, if there is the least doubt.
+    fn check(&mut self, buffer: Vec<u8>, failed: Option<SnapshotFailure>, now: Millis) {
+        let chunk = self.chunk.get();
+        let Phase::Checking { name, offset, decoder } = &mut self.phase else { return };
+        let name = *name;
+        *offset += buffer.len() as u64;
+        let checked = decode(decoder, &buffer, chunk);
+        let checked = if planted("spare_gone_unchecked") { Ok(Some(name.end)) } else { checked };
+        self.spare = buffer;
+        self.phase = match (failed, checked) {
+            (None, Ok(None)) if !self.stopping => return,
+            (None, Ok(Some(end))) if end == name.end && !self.stopping => {
+                self.removals = self.removals_of(Generations::Newest, now);
+                Phase::Clearing
+            }
+            (None, Ok(Some(_)) | Err(_)) if !self.stopping && !matches!(checked, Err(SnapshotError::OutOfMemory)) => {
+                // It is no generation any more, and another is needed at once.
+                self.kept.iter_mut().filter(|snapshot| snapshot.name == name).for_each(|snapshot| snapshot.unusable = true);
+                self.stats.failures += 1;
+                self.stats.last_failure = Some(SnapshotFailure::Damaged(name, checked.err().unwrap_or(SnapshotError::Misnamed)));
+                self.requested = true;
+                Phase::Idle
+            }
+            _ => Phase::Idle,
+        };
+    }
+
+    /// Without memory for the list nothing is removed this time.
+    fn removals_of(&self, generations: Generations, now: Millis) -> Removals {
+        let retention = self.options.map(|options| options.retention).unwrap_or_default();
+        retention::removals(&self.kept, &self.segments, generations, &retention, now).unwrap_or_default()
+    }
+
     fn plan_removals(&mut self, now: Millis) {
-        let Some(options) = self.options else { return };
-        // Without memory for the list nothing is removed this time.
-        self.removals = retention::removals(&self.kept, &self.segments, &options.retention, now).unwrap_or_default();
+        self.removals = self.removals_of(Generations::Two, now);
     }
 
     /// Nobody has to wait for it any more.
@@ -538,4 +646,11 @@ impl Snapshots {
     fn note_length(&mut self, segment: SegmentNumber, bytes: u64) {
         self.segments.iter_mut().rev().filter(|info| info.number == segment).for_each(|info| info.bytes = info.bytes.max(bytes));
     }
+}
+
+/// Takes a piece of a snapshot apart; says at the end, which is where less was read than a chunk, how far it reaches.
+fn decode(decoder: &mut Decoder, piece: &[u8], chunk: usize) -> Result<Option<Lsn>, SnapshotError> {
+    decoder.feed(piece)?;
+    while !matches!(decoder.next()?, Decoded::More) {}
+    if piece.len() < chunk { decoder.end().map(|footer| Some(footer.end)) } else { Ok(None) }
 }

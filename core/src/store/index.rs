@@ -309,6 +309,7 @@ impl Index {
         let next = 1_u64.checked_shl(range).and_then(|range| begin.checked_add(range));
         let bytes: usize = table.slots.iter().map(|&slot| slabs.bytes_of(slot)).sum();
         if from == begin && bytes <= bytes_max {
+            table.slots.iter().for_each(|&slot| slabs.touch(slot));
             table.slots.iter().copied().for_each(&mut visit);
             return Ok(next);
         }

@@ -136,6 +136,12 @@ impl Store {
         self.slabs.used_bytes() + self.slabs.overhead_bytes() + self.index.bytes() + self.deadlines.bytes() + renewal + self.retired.bytes()
     }
 
+    /// What entries take, bytes: nearly what a snapshot of them takes.
+    #[must_use]
+    pub fn entry_bytes(&self) -> usize {
+        self.slabs.used_bytes()
+    }
+
     /// Room between entries that is allocated and free for others of their size, bytes. [`Store::sweep`] gives back what gets out of hand.
     #[must_use]
     pub fn free_bytes(&self) -> usize {

@@ -57,6 +57,7 @@ impl Settings {
                     keep_ms: config.wal_keep_hours.unwrap_or(0) * if planted("hours_not_kept") { 0 } else { 3_600_000 },
                     keep_bytes: config.wal_keep_bytes.unwrap_or(0),
                 },
+                ..SnapshotOptions::default()
             },
             snapshot_pause_max_ms: config.snapshot_pause_max_ms,
             directory_bytes_warn: config.data_dir_warn_bytes.unwrap_or(0),

@@ -1,5 +1,5 @@
 //! How a snapshot shares the loop with requests: slices of it between turns, each no longer than `snapshot_pause_max_ms`, and together no more than a tenth
-//! of the time as long as anybody has requests.
+//! of the time as long as anybody has requests; a quarter, if so much is written meanwhile that log and snapshots would take more than they should.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,9 @@ use osprey_core::units::Millis;
 
 /// After a slice so many times its length belong to requests.
 const REST: u32 = 9;
+
+/// The same for a snapshot that the log outruns.
+const REST_LATE: u32 = 3;
 
 /// Without a request for so long nobody is kept waiting: slices follow each other. (A client that waits for each reply is silent for as long as that takes.)
 const IDLE: Duration = Duration::from_millis(5);
@@ -62,7 +65,8 @@ impl Snapshots {
         let end = begin + self.pause_max / 2;
         engine.snapshot_slice(now, || Instant::now() < end);
         let took = begin.elapsed();
-        self.resume_at = begin + took * (1 + REST);
+        let rest = if engine.snapshot_is_late() { REST_LATE } else { REST };
+        self.resume_at = begin + took * (1 + rest);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         engine.gauges.snapshot_slice_max_us = engine.gauges.snapshot_slice_max_us.max(micros);
     }
@@ -79,17 +83,19 @@ impl Snapshots {
 
     /// Says what has become of snapshots.
     fn report(&mut self, engine: &mut Engine) {
+        let ended = engine.snapshots_ended();
+        if ended.1 > self.ended.1
+            && let Some(failure) = engine.snapshot_failure()
+        {
+            // Where one has turned out to be damaged, the next is under way already.
+            self.ended.1 = ended.1;
+            log::error!("{failure}; what there was before stays, and another is taken at once or later");
+        }
         if engine.taking_snapshot() {
             self.begun.get_or_insert_with(Instant::now);
             return;
         }
-        let ended = engine.snapshots_ended();
         let (before, begun) = (std::mem::replace(&mut self.ended, ended), self.begun.take());
-        if ended.1 > before.1
-            && let Some(failure) = engine.snapshot_failure()
-        {
-            log::error!("{failure}; what there was before stays, and it is tried again later");
-        }
         if ended.0 > before.0
             && let Some(name) = engine.newest_snapshot()
         {

@@ -127,6 +127,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     snapshot("published_before_durable", SNAPSHOTS, "a snapshot is published before the log is durable as far as its entries reach").fast(),
     snapshot("older_generation_removed_first", SNAPSHOTS, "an older snapshot makes room before the new one is there"),
     snapshot("snapshot_not_verified", SNAPSHOTS, "a snapshot counts as a generation without having been read back"),
+    snapshot("spare_gone_unchecked", SNAPSHOTS, "the older generation makes room without a look whether the newest is still whole"),
     snapshot("no_spare_generation", RETENTION, "only the newest snapshot is kept, with the log behind it"),
     snapshot("segment_of_the_spare_removed", RETENTION, "the older snapshot is kept, and not the log behind it"),
     snapshot("replayed_from_the_end", RECOVERY, "the log is replayed from the walk's end, not from its beginning: deleted keys are back"),

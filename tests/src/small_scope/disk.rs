@@ -302,6 +302,17 @@ impl Disk {
         }
     }
 
+    /// A bit of the newest snapshot turns over where it lies.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn damage_newest_snapshot(&mut self) {
+        let newest = self.names.iter().rfind(|(name, _)| matches!(name, Name::Snapshot(_))).map(|(_, &file)| file);
+        let bytes = &mut self.files[newest.unwrap()].shown;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    }
+
     /// The operation on snapshots that is under way, and how many of its steps are done.
     #[must_use]
     pub fn snapshot_under_way(&self) -> Option<(&'static str, usize)> {

@@ -68,6 +68,8 @@ pub struct Host {
     pub keys: Vec<Key>,
     /// Whether snapshots may be damaged: then the log or an older one has to serve.
     pub damaged: bool,
+    /// Whether the older generation goes before a snapshot is begun: then there is just one while it is taken.
+    pub one_generation: bool,
     model: Model,
     /// The model's state at each position; `None` in the middle of a command.
     states: Vec<Option<State>>,
@@ -102,6 +104,7 @@ impl Host {
             schedule,
             keys: KEYS.to_vec(),
             damaged: false,
+            one_generation: false,
             model: Model::new(options.limits.reply_bytes_max),
             states: vec![Some(State::new())],
             observed: 0,

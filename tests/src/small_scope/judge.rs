@@ -147,7 +147,9 @@ pub fn recover(host: &Host, mut log: MemoryLog) -> Checked<Outcome> {
     ensure(facts(&engine) == facts(&first), Check::Twice, || format!("first {:?}, then {:?}", facts(&first), facts(&engine)))?;
     check_recovered(&engine, &again, state)?;
 
+    let two = !host.one_generation || log.1.len() > 1;
     if !host.damaged
+        && two
         && let Some(spare) = without_newest_snapshot(&log)
     {
         let (from_spare, report) = recover(&mut spare.clone()).map_err(|failure| failure.at("with the newest snapshot damaged"))?;

@@ -50,6 +50,10 @@ pub enum Scene {
     Damaged,
     /// So many of them that a snapshot is written in two chunks.
     Chunks,
+    /// As [`Scene::Large`], but the older generation makes room before a snapshot is begun.
+    OneGeneration,
+    /// The same, and before the third snapshot the second is damaged where it lies: it must not be what everything is given up for.
+    Decayed,
     /// So many keys that the index's tables split; only what is behind each snapshot is judged.
     Many,
 }
@@ -65,10 +69,21 @@ pub struct Seen {
     pub damaged: u64,
 }
 
-fn snapshot_options(policy: SyncPolicy) -> Options {
+fn snapshot_options(scene: Scene, policy: SyncPolicy) -> Options {
     let mut options = options(policy);
     options.limits.request.value_bytes_max = LARGE_BYTES;
-    Options { snapshots: Some(SnapshotOptions { automatic: false, ..SnapshotOptions::default() }), ..options }
+    let stored_percent_max = u64::from(scene.gives_way());
+    Options {
+        snapshots: Some(SnapshotOptions { automatic: false, log_bytes_max: 0, stored_percent_max, ..SnapshotOptions::default() }),
+        ..options
+    }
+}
+
+impl Scene {
+    /// Whether log and snapshots always take more than they should.
+    fn gives_way(self) -> bool {
+        matches!(self, Self::OneGeneration | Self::Decayed)
+    }
 }
 
 /// Runs the program, and judges it.
@@ -94,6 +109,10 @@ fn run(scene: Scene, policy: SyncPolicy, schedule: Schedule) -> Checked<Seen> {
         many(&mut host, judged)?;
     } else {
         for round in 0..3 {
+            if scene == Scene::Decayed && round == 2 {
+                host.damaged = true;
+                host.disk.damage_newest_snapshot();
+            }
             one_round(&mut host, round, judged)?;
         }
         last_round(&mut host, judged)?;
@@ -109,7 +128,7 @@ fn set(key: Key, value: &[u8], expiry: Expiry) -> Command {
 /// A server that has some keys, all of them on disk.
 fn begin(scene: Scene, policy: SyncPolicy) -> Checked<Host> {
     let unjudged = &mut |_: &Host| Ok(());
-    let mut options = snapshot_options(policy);
+    let mut options = snapshot_options(scene, policy);
     if scene == Scene::Many {
         // With this one the first table isn't the first to split: a walk that takes it for all of them misses some.
         options.entropy.hash_key = [1; 16];
@@ -117,6 +136,7 @@ fn begin(scene: Scene, policy: SyncPolicy) -> Checked<Host> {
     let mut host = Host::new(options, Schedule::Prompt, BEGIN)?;
     host.keys = LARGE.chain(COUNTER..=SHORT).collect();
     host.damaged = scene == Scene::Damaged;
+    host.one_generation = scene.gives_way();
     host.disk.damages_snapshots_from = (scene == Scene::Damaged).then_some(1);
     host.finish(unjudged)?;
     if scene == Scene::Many {
@@ -237,7 +257,7 @@ fn damage(host: &mut Host) -> Checked<u64> {
 }
 
 /// Every scene, policy and schedule.
-pub const SCENES: [(Scene, SyncPolicy, Schedule); 10] = [
+pub const SCENES: [(Scene, SyncPolicy, Schedule); 14] = [
     (Scene::Large, SyncPolicy::Always, Schedule::Prompt),
     (Scene::Large, SyncPolicy::Always, Schedule::Late),
     (Scene::Large, SyncPolicy::Os, Schedule::Prompt),
@@ -248,4 +268,8 @@ pub const SCENES: [(Scene, SyncPolicy, Schedule); 10] = [
     (Scene::Damaged, SyncPolicy::Os, Schedule::Late),
     (Scene::Many, SyncPolicy::Os, Schedule::Prompt),
     (Scene::Chunks, SyncPolicy::Always, Schedule::Late),
+    (Scene::OneGeneration, SyncPolicy::Always, Schedule::Late),
+    (Scene::OneGeneration, SyncPolicy::Os, Schedule::Prompt),
+    (Scene::Decayed, SyncPolicy::Always, Schedule::Late),
+    (Scene::Decayed, SyncPolicy::Os, Schedule::Prompt),
 ];
