@@ -62,6 +62,8 @@ fn answers_are_lines_and_exit_codes() {
     check(&["incr", "n"], "INCR n 1\r\n", "1\r\n", "1\n", 0);
     check(&["decr", "n", "-3"], "DECR n -3\r\n", "4\r\n", "4\n", 0);
     check(&["mset", "k", "v", "l", ""], "MSET k 1 l 0\r\nv\r\n", "OK 2\r\n", "OK 2\n", 0);
+    check(&["snapshot"], "SNAPSHOT\r\n", "OK\r\n", "OK\n", 0);
+    check(&["snapshot"], "SNAPSHOT\r\n", "ERR READONLY no space\r\n", "", 1);
     check(&["stats"], "STATS\r\n", "keys=1\r\nEND\r\n", "keys=1\nEND\n", 0);
 }
 

@@ -60,6 +60,50 @@ fn metrics_are_the_numbers_of_stats() {
     server.stop();
 }
 
+/// Each number of `STATS` is there under some name, with the value that it has.
+#[test]
+fn snapshots_log_and_directory_are_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, address) = start(&directory);
+    let body = |address: &str| ask(address, "GET /metrics HTTP/1.1\r\n\r\n").split_once("\r\n\r\n").unwrap().1.to_owned();
+    let number = |body: &str, name: &str| -> f64 {
+        let line = body.lines().find_map(|line| line.strip_prefix(&format!("osprey_{name} ")));
+        line.unwrap_or_else(|| panic!("{name} is not in {body}")).parse().unwrap()
+    };
+    let before = body(&address);
+    for name in ["snapshots_total", "snapshot_failures_total", "snapshot_running", "snapshot_bytes", "snapshot_last_lsn", "snapshots_kept"]
+    {
+        assert_eq!(number(&before, name), 0.0, "{name}");
+    }
+    let mut client = osprey::client::blocking::Client::connect(&server.address.to_string()).unwrap();
+    for key in 0..100 {
+        client.set(format!("key:{key}"), [b'x'; 100], &osprey::client::SetOptions::default()).unwrap();
+    }
+    client.snapshot().unwrap();
+    client.set("behind", "it", &osprey::client::SetOptions::default()).unwrap();
+    let stats: std::collections::BTreeMap<String, String> = client.stats().unwrap().into_iter().collect();
+    let after = body(&address);
+    for (name, stat) in [
+        ("snapshots_total", "snapshots_total"),
+        ("snapshot_bytes", "snapshot_bytes"),
+        ("snapshot_last_lsn", "snapshot_last_lsn"),
+        ("snapshots_kept", "snapshots_kept"),
+        ("wal_segments", "wal_segments"),
+        ("wal_since_snapshot_bytes", "wal_since_snapshot_bytes"),
+        ("wal_bytes", "wal_bytes"),
+        ("directory_bytes", "directory_bytes"),
+        ("directory_over_limit", "directory_over_limit"),
+    ] {
+        assert_eq!(number(&after, name), stats[stat].parse::<f64>().unwrap(), "{name}");
+    }
+    assert_eq!((number(&after, "snapshots_total"), number(&after, "snapshot_last_lsn")), (1.0, 100.0));
+    assert!(number(&after, "directory_bytes") > number(&after, "snapshot_bytes") + 4096.0);
+    assert!(number(&after, "wal_sync_max_seconds") > 0.0 && number(&after, "wal_sync_max_seconds") < 20.0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((now - number(&after, "snapshot_last_timestamp_seconds")).abs() < 20.0);
+    server.stop();
+}
+
 #[test]
 fn what_is_no_request_for_metrics_gets_its_status() {
     let directory = tempfile::tempdir().unwrap();

@@ -167,10 +167,18 @@ fn check_damage(name: &str, damage: impl FnOnce(&mut Segments) -> Vec<u64>) -> S
     let kept = |records: &[Logged]| -> Vec<u64> { records.iter().filter(|r| r.0["kind"] != "MARK").map(Logged::lsn).collect() };
     let expected: Vec<u64> = kept(&records).into_iter().filter(|lsn| !lost.contains(lsn)).collect();
     assert_eq!(kept(&logged(path)), expected, "{name}");
-    // What was replaced is in the quarantine, as it was.
+    // What was replaced is in the quarantine, all of it and as it was.
     let quarantine =
         fs::read_dir(path).expect("a directory").flatten().find(|entry| entry.file_name().to_string_lossy().starts_with("quarantine-"));
-    for entry in fs::read_dir(quarantine.expect("a quarantine").path()).expect("a directory").flatten() {
+    let quarantine = quarantine.expect("a quarantine").path();
+    let of_report =
+        |line: &str| line.strip_suffix(": written anew").or_else(|| line.strip_suffix(": moved to quarantine")).map(str::to_owned);
+    for file in repaired.out.lines().filter_map(of_report) {
+        let number: u64 =
+            file.strip_prefix("wal-").and_then(|rest| rest.strip_suffix(".oswal")).expect("a segment").parse().expect("a number");
+        assert_eq!(quarantine.join(&file).exists(), segments.contains_key(&number), "{name}: {file}");
+    }
+    for entry in fs::read_dir(&quarantine).expect("a directory").flatten() {
         let file = entry.file_name().into_string().expect("UTF-8");
         if let Some(number) = file.strip_prefix("wal-").and_then(|rest| rest.strip_suffix(".oswal")) {
             assert!(fs::read(entry.path()).expect("a file") == segments[&number.parse().expect("a number")], "{name}: {file}");

@@ -126,8 +126,13 @@ impl Header {
 
     /// What every checksum behind the header begins with.
     pub(super) fn salted(&self, checksum: Checksum) -> u32 {
-        checksum(0, &self.salt.to_le_bytes())
+        salted(self.salt, checksum)
     }
+}
+
+/// What every checksum under this salt begins with.
+pub(super) fn salted(salt: u64, checksum: Checksum) -> u32 {
+    checksum(0, &salt.to_le_bytes())
 }
 
 fn header_checksum(bytes: &[u8; HEADER_BYTES], checksum: Checksum) -> u32 {

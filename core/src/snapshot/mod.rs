@@ -11,10 +11,11 @@
 //! LSN, and nothing less than S1: a log that ends before it is not enough.
 //!
 //! Each block names the checksum of what stands before it, so that the file is one chain from header to footer; only a footer makes
-//! it whole. The [writer] makes the bytes, the [reader] takes them apart and believes none of them. [format] describes them, the project's `docs/FORMAT.md` every one.
+//! it whole. The [writer] makes the bytes, the [reader] takes them apart and believes none of them; [salvage] looks for what is left in one that is damaged. [format] describes them, the project's `docs/FORMAT.md` every one.
 
 pub mod format;
 pub mod reader;
+pub mod salvage;
 pub mod writer;
 
 pub use format::{Footer, Header};

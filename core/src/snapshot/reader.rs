@@ -102,7 +102,7 @@ impl core::error::Error for SnapshotError {}
 pub struct Block<'a> {
     /// Where in the file it begins.
     pub offset: u64,
-    payload: &'a [u8],
+    pub(super) payload: &'a [u8],
 }
 
 impl<'a> Block<'a> {

@@ -61,11 +61,44 @@ const METRICS: &[Metric] = &[
     metric("get_hits", "get_hits_total", "counter", "GETs that found their key."),
     metric("get_misses", "get_misses_total", "counter", "GETs that did not find their key."),
     metric("slow_requests", "slow_requests_total", "counter", "Calls that took longer than slowlog_threshold_ms."),
+    metric("version_floor", "version_floor", "gauge", "The highest version that a removed key had."),
     metric("lsn_last", "lsn_last", "gauge", "The last record that was logged."),
     metric("lsn_durable", "lsn_durable", "gauge", "The last record that is on disk for certain."),
     metric("wal_bytes", "wal_bytes", "gauge", "Length of the log."),
+    metric("wal_segments", "wal_segments", "gauge", "Files of the log."),
+    metric(
+        "wal_since_snapshot_bytes",
+        "wal_since_snapshot_bytes",
+        "gauge",
+        "Log since the newest snapshot was begun, which a start would replay.",
+    ),
+    metric("wal_torn_bytes", "wal_torn_bytes", "gauge", "Log that was cut at the start, as a crash had torn it."),
     metric("wal_syncs", "wal_syncs_total", "counter", "Syncs of the log."),
+    metric("sync_last_us", "wal_sync_last_seconds", "gauge", "How long the last sync of the log took."),
+    metric("sync_max_us", "wal_sync_max_seconds", "gauge", "How long the longest sync of the log took."),
+    metric("directory_bytes", "directory_bytes", "gauge", "What log and snapshots take."),
+    metric("directory_over_limit", "directory_over_limit", "gauge", "1 while log and snapshots take more than data_dir_warn_bytes."),
     metric("read_only", "read_only", "gauge", "1 while there is no space for the log on the disk and writes are refused."),
+    metric("snapshots_total", "snapshots_total", "counter", "Snapshots that were taken and verified."),
+    metric("snapshot_failures", "snapshot_failures_total", "counter", "Snapshots that were given up."),
+    metric("snapshot_running", "snapshot_running", "gauge", "1 while a snapshot is being taken."),
+    metric(
+        "last_snapshot_ms",
+        "snapshot_last_timestamp_seconds",
+        "gauge",
+        "When the last snapshot of this run was verified, Unix time; 0: none was.",
+    ),
+    metric("snapshot_age_ms", "snapshot_age_seconds", "gauge", "Since the last snapshot of this run was verified; 0: none was."),
+    metric("snapshot_took_ms", "snapshot_took_seconds", "gauge", "From the beginning of the last snapshot to its verification."),
+    metric("snapshot_bytes", "snapshot_bytes", "gauge", "Size of the newest snapshot."),
+    metric(
+        "snapshot_last_lsn",
+        "snapshot_last_lsn",
+        "gauge",
+        "The last record that the newest snapshot needs of the log; 0: there is none.",
+    ),
+    metric("snapshot_slice_max_us", "snapshot_slice_max_seconds", "gauge", "The longest that a snapshot has held up requests at a time."),
+    metric("snapshots_kept", "snapshots_kept", "gauge", "Snapshots that are there."),
     metric("mem_data_bytes", "mem_data_bytes", "gauge", "Memory of keys, values and index."),
     metric("mem_free_bytes", "mem_free_bytes", "gauge", "Memory allocated for keys and values, and free at the moment."),
     metric("mem_connection_bytes", "mem_connection_bytes", "gauge", "Memory of the connections' buffers."),
@@ -181,8 +214,11 @@ fn text(stats: &[(&'static str, u64)]) -> String {
     for Metric { stat, name, kind, help } in METRICS {
         let Some((_, number)) = stats.iter().find(|(known, _)| known == stat) else { continue };
         line(format_args!("# HELP osprey_{name} {help}\n# TYPE osprey_{name} {kind}"));
+        // Prometheus counts in seconds.
         if stat.ends_with("_ms") {
             line(format_args!("osprey_{name} {}.{:03}", number / 1000, number % 1000));
+        } else if stat.ends_with("_us") {
+            line(format_args!("osprey_{name} {}.{:06}", number / 1_000_000, number % 1_000_000));
         } else {
             line(format_args!("osprey_{name} {number}"));
         }
@@ -196,10 +232,26 @@ mod tests {
 
     #[test]
     fn numbers_are_shown_with_their_units_and_kinds() {
-        let text = text(&[("uptime_ms", 61_005), ("cmd_get", 3), ("keys", 2), ("evicted_total", 0)]);
+        let text = text(&[("uptime_ms", 61_005), ("cmd_get", 3), ("keys", 2), ("evicted_total", 0), ("sync_last_us", 1_000_250)]);
         assert!(text.contains("# TYPE osprey_uptime_seconds gauge\nosprey_uptime_seconds 61.005\n"), "{text}");
         assert!(text.contains("osprey_commands_total{command=\"get\"} 3\n"), "{text}");
         assert!(text.contains("osprey_keys 2\n") && !text.contains("evicted"), "{text}");
+        assert!(text.contains("osprey_wal_sync_last_seconds 1.000250\n"), "{text}");
+    }
+
+    /// Whatever is added to `STATS` is shown here, too, or left out on purpose.
+    #[test]
+    fn every_number_of_stats_is_shown() {
+        let description = include_str!("../../../docs/PROTOCOL.md");
+        let (_, table) = description.split_once("| `uptime_ms` |").unwrap();
+        let table = format!("| `uptime_ms` |{}", table.split("\n\n").next().unwrap());
+        let numbers = table.lines().filter(|row| !["| file name |", "| text |"].iter().any(|text| row.contains(text)));
+        let names: Vec<&str> = numbers.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2)).collect();
+        assert!(names.len() > 50, "{names:?}");
+        for name in names {
+            let shown = name.starts_with(COMMAND_PREFIX) || METRICS.iter().any(|metric| metric.stat == name);
+            assert!(shown != (name == "evicted_total"), "{name}");
+        }
     }
 
     #[test]

@@ -9,8 +9,10 @@ use osprey_core::storage::SegmentNumber;
 
 use super::answer::{count, lsns, text, time};
 use super::directory::{DataDirectory, Files};
-use super::failure::{CANNOT, DAMAGED, Failure, SOUND};
+use super::failure::{CANNOT, DAMAGED, Failure, SOUND, SPARE_DAMAGED};
+use super::generations::fallbacks;
 use super::plan::{Plan, plan};
+use super::salvage;
 use super::survey::{Run, Segment, survey};
 
 /// Repair has begun to change files, and was interrupted.
@@ -35,8 +37,11 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
     damaged.extend(unusable.filter(|(name, _)| damaged.iter().all(|(other, _)| other != name)));
     let mut out = io::stdout().lock();
     let mut say = |line: String| writeln!(out, "{line}").map_err(|error| Failure::output(&error));
-    for segment in &segments {
-        say(describe(segment, recovered.as_ref().ok().map(|(_, recovered)| &recovered.report)))?;
+    // Those before the snapshot that serves, which a start doesn't read.
+    let older = recovered.as_ref().map_or(0, |(_, recovered)| recovered.segments.len() as u64 - recovered.report.segments);
+    for (at, segment) in (0..).zip(&segments) {
+        let report = recovered.as_ref().ok().map(|(_, recovered)| &recovered.report);
+        say(describe(segment, report.filter(|_| at >= older)))?;
     }
     for name in directory.names().map_err(Failure::file("list", path))? {
         if name.ends_with(".oswal.next") || name.ends_with(".repair") || name.ends_with(".part") {
@@ -48,16 +53,28 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
         return Ok(DAMAGED);
     }
     match recovered {
-        Ok(_) if !damaged.is_empty() => {
-            for (name, error) in damaged {
-                say(format!("damaged: {name}: {error}; the others and the log serve, and nothing is lost yet"))?;
-            }
-            say(format!("`osprey repair {}` sets it aside", path.display()))?;
-            Ok(DAMAGED)
-        }
         Ok((store, recovered)) => {
             if let Some((name, keys)) = recovered.report.snapshot {
                 say(format!("{name}: whole, {}", count(keys, "key")))?;
+            }
+            let mut warned = false;
+            for (name, error) in &damaged {
+                warned = true;
+                say(format!("damaged: {name}: {error}; the others and the log serve, and nothing is lost yet"))?;
+            }
+            if warned {
+                say(format!("`osprey repair {}` sets it aside", path.display()))?;
+            }
+            for (generation, wrong) in fallbacks(&files, &damaged, (&store, &recovered)) {
+                match wrong {
+                    None => say(format!("{generation}: the same data, if ever a server has to fall back on it"))?,
+                    Some(wrong) => {
+                        warned = true;
+                        say(format!(
+                            "warning: {generation}: {wrong}; a start does not need it, but could not fall back on it: take snapshots, until others have replaced it"
+                        ))?;
+                    }
+                }
             }
             let (records, keys) = (count(recovered.report.records, "record"), count(store.len() as u64, "key"));
             let segments = count(recovered.report.segments, "segment");
@@ -67,14 +84,18 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
                 time(recovered.position.time),
                 if recovered.report.torn.is_some() { "; the server will cut what a crash has torn" } else { "" }
             ))?;
-            Ok(SOUND)
+            Ok(if warned { SPARE_DAMAGED } else { SOUND })
         }
         Err(error @ (RecoveryError::Storage(..) | RecoveryError::OutOfMemory)) => {
             say(format!("could not be checked: {error}"))?;
             Ok(CANNOT)
         }
         Err(error) => {
-            lost(&plan(&segments, false, based(&files, &error))).into_iter().try_for_each(&mut say)?;
+            // As a repair would do it; whether the log behind a snapshot serves, shows only then.
+            let candidates = salvage::candidates(&files, &damaged, &segments);
+            let salvaged = salvage::read(&mut files, &candidates, &segments)?;
+            lost(&plan(&segments, false, salvaged.is_some() || based(&files, &error))).into_iter().try_for_each(&mut say)?;
+            salvaged.into_iter().flat_map(|salvaged| salvaged.lines).try_for_each(&mut say)?;
             say(format!("damaged: {error}"))?;
             say(format!("`osprey repair {}` keeps what can be read", path.display()))?;
             Ok(DAMAGED)

@@ -15,6 +15,7 @@ use osprey_core::store::Store;
 
 use super::failure::Failure;
 use super::progress::Progress;
+use crate::museum::planted;
 use crate::storage::{OpenError, lock, number_of};
 
 /// A directory, locked.
@@ -116,7 +117,7 @@ impl Files {
 
     /// Snapshots that are not whole, and why: also those that a server would not look at yet.
     pub(super) fn damaged_snapshots(&mut self) -> Vec<(SnapshotName, SnapshotError)> {
-        let names: Vec<SnapshotName> = self.snapshots.keys().copied().collect();
+        let names: Vec<SnapshotName> = self.snapshots.keys().copied().filter(|_| !planted("snapshots_unchecked")).collect();
         let damage = |name| snapshot::verify(|offset, buffer: &mut [u8]| self.read_snapshot(name, offset, buffer), crc32c_append).err();
         names.iter().copied().map(damage).zip(&names).filter_map(|(error, name)| Some((*name, error?))).collect()
     }

@@ -14,6 +14,9 @@ pub(super) const DAMAGED: u8 = 1;
 /// It could not be done; clap's status for wrong usage too.
 pub(super) const CANNOT: u8 = 2;
 
+/// A server starts and nothing is lost, but what it would fall back on is damaged. Of `check` only.
+pub(super) const SPARE_DAMAGED: u8 = 3;
+
 /// What to say, and the exit status.
 #[derive(Debug)]
 pub(super) struct Failure {

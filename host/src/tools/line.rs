@@ -18,6 +18,8 @@ use osprey_core::record::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use osprey_core::units::{Millis, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::museum::planted;
+
 /// The form of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
@@ -133,6 +135,7 @@ fn json(line: &Line) -> Json<'_> {
     };
     let both = |bytes| match std::str::from_utf8(bytes) {
         Ok(text) => (Some(Cow::Borrowed(text)), None),
+        Err(_) if planted("dumped_as_text") => (Some(String::from_utf8_lossy(bytes)), None),
         Err(_) => (None, Some(STANDARD.encode(bytes))),
     };
     let ((key, key_base64), (value, value_base64)) = (both(key), both(value));

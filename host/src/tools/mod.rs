@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   check ──▶ survey ◀── plan ◀── repair        what is in the segments, and what would become of it
+//!                       salvage ◀──┘            what is in snapshots of which none is whole
 //!   log ────────▲
 //!   dump ──▶ directory ◀── backup, restore      the segments as recovery sees them, unchanged
 //!   load, import-redis ──▶ target               a new directory, or a running server
@@ -15,6 +16,7 @@ mod check;
 mod directory;
 mod dump;
 mod failure;
+mod generations;
 mod import_redis;
 mod line;
 mod load;
@@ -24,6 +26,7 @@ mod progress;
 mod rdb;
 mod repair;
 mod restore;
+mod salvage;
 mod segment_file;
 mod survey;
 mod target;
@@ -39,7 +42,7 @@ use failure::Failure;
 /// What can be done with the data directory of a stopped server.
 #[derive(Debug, Subcommand)]
 pub enum Tool {
-    /// Verify every file; exit status 0: sound, 1: damaged, 2: could not be checked
+    /// Verify every file; exit status 0: sound, 1: damaged, 2: could not be checked, 3: sound, but what a server would fall back on is damaged
     Check(check::Arguments),
     /// Make a damaged directory usable again, keeping what can be read; what it replaces is kept in a quarantine directory
     Repair(repair::Arguments),

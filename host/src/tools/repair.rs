@@ -13,6 +13,7 @@ use clap::Args;
 use crc32c::crc32c_append;
 use jiff::Timestamp;
 use osprey_core::recovery::RecoveryError;
+use osprey_core::snapshot::SnapshotError;
 use osprey_core::storage::{SegmentNumber, SnapshotName};
 use osprey_core::units::Lsn;
 use osprey_core::wal::frame::Records;
@@ -23,8 +24,10 @@ use super::check::{TODO_NAME, based, lost};
 use super::directory::{DataDirectory, Files, sync_directory};
 use super::failure::{DAMAGED, Failure, SOUND};
 use super::plan::{Output, Part, Plan, plan};
+use super::salvage::{self, Salvaged};
 use super::segment_file::SegmentFile;
 use super::survey::{Segment, survey};
+use crate::museum::planted;
 
 const SUFFIX: &str = ".repair";
 
@@ -50,7 +53,7 @@ pub struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
     let directory = DataDirectory::open(path)?;
-    if path.join(TODO_NAME).exists() {
+    if path.join(TODO_NAME).exists() && !planted("repair_not_carried_on") {
         say("going on with a repair that was interrupted")?;
         carry_out(&directory)?;
     }
@@ -58,6 +61,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
     let mut plan = Plan::default();
     let mut segments = Vec::new();
     let mut snapshots = Vec::new();
+    let mut salvaged = None;
     let damaged = files.damaged_snapshots();
     match files.load() {
         Ok((_, recovered)) if recovered.report.unusable.is_some() || !damaged.is_empty() => {
@@ -76,18 +80,23 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
         Err(error) => {
             say(&format!("damaged: {error}"))?;
             segments = survey(&mut files)?;
-            plan = self::plan(&segments, arguments.cut, based(&files, &error));
-            name_given_up(&mut files, &segments, &mut plan)?;
             // A snapshot is of no use without the log up to its end.
+            let cut = || self::plan(&segments, true, true).losses.first().filter(|_| arguments.cut).map(|loss| loss.first);
+            salvaged = salvage(&directory, &mut files, &damaged, &segments)?;
+            salvaged = salvaged.filter(|salvaged| cut().is_none_or(|cut| salvaged.name.end < cut));
+            let based = salvaged.is_some() || based(&files, &error);
+            plan = self::plan(&segments, arguments.cut, based);
+            name_given_up(&mut files, &segments, &mut plan)?;
             let cut = plan.losses.first().filter(|_| arguments.cut).map(|loss| loss.first);
-            let useless = |name: &SnapshotName| !based(&files, &error) || cut.is_some_and(|cut| name.end >= cut);
+            let is_damaged = |name: &SnapshotName| damaged.iter().any(|(other, _)| other == name);
+            let useless = |name: &SnapshotName| is_damaged(name) || salvaged.is_some() || !based || cut.is_some_and(|cut| name.end >= cut);
             snapshots.extend(files.snapshots.keys().copied().filter(useless));
         }
     }
     files.snapshots.retain(|name, _| !snapshots.contains(name));
-    let mut todo = prepare(&directory, &mut files, &segments, &mut plan)?;
-    todo.remove.extend(snapshots.iter().map(ToString::to_string));
-    let report = report(&plan, &todo);
+    let mut todo = prepare(&directory, &mut files, &segments, &mut plan, salvaged.as_ref())?;
+    todo.remove.extend(snapshots.iter().map(ToString::to_string).filter(|name| !todo.replace.contains(name)));
+    let report = report(&plan, &todo, salvaged.as_ref());
     for line in report.iter().take(LINES_MAX) {
         say(line)?;
     }
@@ -120,6 +129,29 @@ fn agreed() -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "yes"))
 }
 
+/// What can be saved of snapshots of which none is whole. Of several as much as the log goes back for: it is tried with all of them first.
+fn salvage(
+    directory: &DataDirectory,
+    files: &mut Files,
+    damaged: &[(SnapshotName, SnapshotError)],
+    segments: &[Segment],
+) -> Result<Option<Salvaged>, Failure> {
+    let candidates = salvage::candidates(files, damaged, segments);
+    for at in 0..candidates.len() {
+        let Some(salvaged) = salvage::read(files, candidates.get(at..).unwrap_or_default(), segments)? else { continue };
+        // Whether the log behind it serves, is for recovery to say.
+        let mut plan = plan(segments, false, true);
+        let trial = prepare(directory, files, segments, &mut plan, Some(&salvaged));
+        clean(directory)?;
+        match trial {
+            Ok(_) => return Ok(Some(salvaged)),
+            Err(failure) if failure.status == DAMAGED => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(None)
+}
+
 /// What changes names: first the new segments in order, then the removals, the last one first.
 #[derive(Debug, Default)]
 struct Todo {
@@ -149,7 +181,13 @@ fn name_given_up(files: &mut Files, segments: &[Segment], plan: &mut Plan) -> Re
 }
 
 /// Writes the new segments beside the old ones, and recovers from the log as it will be.
-fn prepare(directory: &DataDirectory, files: &mut Files, segments: &[Segment], plan: &mut Plan) -> Result<Todo, Failure> {
+fn prepare(
+    directory: &DataDirectory,
+    files: &mut Files,
+    segments: &[Segment],
+    plan: &mut Plan,
+    salvaged: Option<&Salvaged>,
+) -> Result<Todo, Failure> {
     clean(directory)?;
     let mut todo = Todo::default();
     let mut view: BTreeMap<SegmentNumber, PathBuf> = files.paths.clone();
@@ -187,7 +225,15 @@ fn prepare(directory: &DataDirectory, files: &mut Files, segments: &[Segment], p
     todo.remove = gone.iter().chain(&moved).map(ToString::to_string).filter(|name| !staying.contains(name)).collect();
     todo.remove.sort_unstable();
     todo.remove.reverse();
-    let trial = Files::new(view, files.snapshots.clone()).load();
+    let mut snapshots = files.snapshots.clone();
+    if let Some(salvaged) = salvaged {
+        let path = directory.path.join(format!("{}{SUFFIX}", salvaged.name));
+        salvaged.write(&path)?;
+        // In place of all that it was made of.
+        snapshots = BTreeMap::from([(salvaged.name, path)]);
+        todo.replace.push(salvaged.name.to_string());
+    }
+    let trial = Files::new(view, snapshots).load();
     if let Err(error) = trial {
         clean(directory)?;
         return Err(Failure::damaged(format!(
@@ -222,10 +268,11 @@ fn write(path: &Path, files: &mut Files, output: &Output, length: u64, seal: boo
     file.finish(seal).map_err(&failed)
 }
 
-fn report(plan: &Plan, todo: &Todo) -> Vec<String> {
+fn report(plan: &Plan, todo: &Todo, salvaged: Option<&Salvaged>) -> Vec<String> {
     let mut lines = lost(plan);
+    lines.extend(salvaged.iter().flat_map(|salvaged| salvaged.lines.clone()));
     if plan.losses.is_empty() {
-        lines.push("no record is lost".to_owned());
+        lines.push(if salvaged.is_some() { "no record of the log is lost" } else { "no record is lost" }.to_owned());
     } else {
         lines.push(
             "keys that were written there have an older value, are missing, or are back; versions that they had may be given again"
@@ -254,10 +301,10 @@ fn set_aside(directory: &DataDirectory, todo: &Todo, report: &[String]) -> Resul
     for name in todo.replace.iter().chain(&todo.remove) {
         let from = directory.path.join(name);
         // New segments replace files and never change them, so a second name is as good as a copy; a file system that can't do it gets one.
-        if from.exists() && fs::hard_link(&from, path.join(name)).is_err() {
+        if from.exists() && !planted("nothing_set_aside") && fs::hard_link(&from, path.join(name)).is_err() {
             fs::copy(&from, path.join(name)).map_err(&failed)?;
         }
-        if let Ok(file) = File::open(path.join(name)) {
+        if let (Ok(file), false) = (File::open(path.join(name)), planted("set_aside_unsynced")) {
             file.sync_all().map_err(&failed)?;
         }
     }
@@ -284,7 +331,7 @@ fn note(directory: &DataDirectory, todo: &Todo) -> Result<(), Failure> {
     write_durably(&draft, &replace.chain(remove).collect::<String>())?;
     let path = directory.path.join(TODO_NAME);
     fs::rename(&draft, &path).map_err(Failure::file("write", &path))?;
-    directory.sync()
+    if planted("note_unsynced") { Ok(()) } else { directory.sync() }
 }
 
 /// Does what is noted; what is done already stays done.

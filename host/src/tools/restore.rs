@@ -17,6 +17,7 @@ use super::answer::{count, time};
 use super::backup::{SUFFIX, copy_all, publish};
 use super::directory::{DataDirectory, Files};
 use super::failure::{Failure, SOUND};
+use crate::museum::planted;
 
 /// What the command line says.
 #[derive(Debug, Args)]
@@ -101,7 +102,7 @@ fn up_to(files: &mut Files, moment: Moment) -> Result<(Lengths, (Lsn, Millis)), 
             let (frame_end, frame) = (frame.offset + frame.header.frame_len(), frame.header);
             let last = Lsn(frame.next_lsn().0 - 1);
             let wanted = match moment {
-                Moment::Lsn(lsn) => last <= lsn,
+                Moment::Lsn(lsn) => last.0 <= lsn.0 + u64::from(planted("restored_one_record_more")),
                 Moment::Time(time) => frame.time <= time,
             };
             if !wanted && frame.records > 0 {

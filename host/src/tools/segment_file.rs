@@ -12,6 +12,8 @@ use osprey_core::units::{Lsn, Millis, Version};
 use osprey_core::wal::frame::{FRAME_ALIGN, FrameHeader, FrameType, RECORD_LENGTH_BYTES};
 use osprey_core::wal::segment::{HEADER_BYTES, SegmentHeader};
 
+use crate::museum::planted;
+
 /// A frame is written at the latest when it has this size, bytes.
 const FRAME_BYTES: usize = 1 << 20;
 
@@ -135,7 +137,9 @@ impl SegmentFile {
             self.frame(header, &[])?;
         }
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+        if !planted("renamed_unsynced") {
+            file.sync_all()?;
+        }
         Ok(self.chain)
     }
 }

@@ -46,7 +46,7 @@ pub(super) enum Value {
 }
 
 impl Value {
-    fn of(self, old: u64) -> u64 {
+    pub(super) fn of(self, old: u64) -> u64 {
         match self {
             Self::This(value) => value,
             Self::More(by) => old.wrapping_add_signed(i64::from(by)),
@@ -182,7 +182,7 @@ fn file(log: &mut MemoryLog, at: u8) -> Option<&mut Vec<u8>> {
     log.0.get_mut(&number)
 }
 
-fn put(field: &mut [u8], value: Value) {
+pub(super) fn put(field: &mut [u8], value: Value) {
     let mut old = [0; 8];
     old[..field.len()].copy_from_slice(field);
     let new = value.of(u64::from_le_bytes(old)).to_le_bytes();

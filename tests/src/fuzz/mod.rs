@@ -4,6 +4,7 @@
 mod allocation;
 mod damage;
 mod fragments;
+mod history;
 mod model;
 mod operations;
 pub mod parser;
@@ -14,6 +15,8 @@ pub mod reply;
 pub mod round_trip;
 mod server;
 pub mod simulator;
+pub mod snapshot;
+mod snapshot_damage;
 pub mod store;
 
 pub use allocation::NotingAllocator;
@@ -29,5 +32,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("reply", reply::check),
     ("round_trip", round_trip::check),
     ("simulator", simulator::check),
+    ("snapshot", snapshot::check),
     ("store", store::check),
 ];

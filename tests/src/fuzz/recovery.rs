@@ -1,4 +1,4 @@
-//! What recovery owes to any directory of segments, whatever is in them.
+//! What recovery owes to any directory of segments and snapshots, whatever is in them.
 //!
 //! - It doesn't panic, and no claimed length makes it allocate: what it asks for at once is bounded by what is there.
 //! - It refuses with a message and without having changed a byte, or it succeeds.
@@ -16,14 +16,14 @@ use super::server::Server;
 use crate::memory_log::MemoryLog;
 
 /// What a recovery may ask for at once when there is nothing: buffers and tables of a fixed size.
-const REQUEST_BYTES_MAX: usize = 1 << 20;
+pub(super) const REQUEST_BYTES_MAX: usize = 1 << 20;
 
 /// A key that no directory has.
 const PROBE: &[u8] = b"probe\xFF";
 
 /// Checks all of it.
 pub(super) fn assert_recovers_well(log: &MemoryLog, now: Millis) {
-    let bytes: usize = log.0.values().map(Vec::len).sum();
+    let bytes: usize = log.0.values().chain(log.1.values()).map(Vec::len).sum();
     let ((files, first), request) = largest_request(|| Server::recover(log.clone(), SyncPolicy::Always, 1, now));
     assert!(request <= REQUEST_BYTES_MAX + 4 * bytes, "asks for {request} bytes at once to read a log of {bytes}");
     let first = match first {
@@ -41,7 +41,8 @@ pub(super) fn assert_recovers_well(log: &MemoryLog, now: Millis) {
     assert_eq!(again, files, "another recovery leaves other bytes");
     assert_same(&first, &second);
 
-    if files.0.values().any(|file| is_near_the_end(file)) {
+    let snapshot_near_the_end = files.1.iter().any(|(name, file)| super::snapshot::is_near_the_end(*name, file));
+    if snapshot_near_the_end || files.0.values().any(|file| is_near_the_end(file)) {
         return;
     }
     let before = without_probe(&second);

@@ -8,10 +8,9 @@ use osprey_core::units::Millis;
 use osprey_core::wal::writer::SyncPolicy;
 
 use super::damage::{Damage, Repair, damage, repair};
+use super::history::{Op, Writer};
 use super::operations::{all, few};
 use super::recovery::assert_recovers_well;
-use super::server::Server;
-use crate::memory_log::MemoryLog;
 
 const NOW: Millis = Millis(1_700_000_000_000);
 
@@ -26,39 +25,6 @@ pub struct Input {
     script: Vec<Op>,
 }
 
-/// What makes frames of all kinds.
-#[derive(Arbitrary, Debug)]
-enum Op {
-    Set {
-        key: u8,
-        value_bytes: u8,
-        expiry_ms: Option<u8>,
-    },
-    Mset {
-        key: u8,
-    },
-    Del {
-        key: u8,
-    },
-    Expire {
-        key: u8,
-        ms: u8,
-    },
-    Persist {
-        key: u8,
-    },
-    /// What is logged goes out as one frame.
-    Store,
-    /// Time passes, and what is due is done: syncs, marks.
-    Wait {
-        ms: u8,
-    },
-    /// The process is killed, or ends in order, and starts again.
-    Restart {
-        orderly: bool,
-    },
-}
-
 /// See the module.
 pub fn check(data: &[u8]) {
     if let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) {
@@ -70,70 +36,19 @@ impl Input {
     /// See the module.
     pub fn run(&self) {
         let policy = if self.batch { SyncPolicy::Batch { delay_ms: 100, bytes: 4096 } } else { SyncPolicy::Always };
-        let mut writer = Writer { server: start(MemoryLog::default(), policy, 0, NOW), policy, now: NOW, runs: 1 };
+        let mut writer = Writer::new(policy, NOW);
         self.script.iter().for_each(|op| writer.perform(op));
         writer.server.store();
 
-        let Writer { server, now, runs, .. } = writer;
         if self.damage.is_empty() {
-            let recovered = start(server.log.clone(), policy, runs, now);
-            assert_eq!(recovered.live_entries(), server.live_entries(), "nothing happened to the log, and its data is other data");
+            let recovered = writer.recovered();
+            assert_eq!(recovered.live_entries(), writer.server.live_entries(), "nothing happened to the log, and its data is other data");
         }
+        let Writer { server, now, .. } = writer;
         let mut log = server.log;
         self.damage.iter().for_each(|one| damage(&mut log, one));
         repair(&mut log, self.repair);
         assert_recovers_well(&log, now);
-    }
-}
-
-fn start(log: MemoryLog, policy: SyncPolicy, run: u64, now: Millis) -> Server {
-    let (_, recovered) = Server::recover(log, policy, 100 + run, now);
-    let (mut server, report) = recovered.unwrap_or_else(|error| panic!("an undamaged log: {error}"));
-    assert_eq!(report.torn, None, "an undamaged log");
-    server.store();
-    server
-}
-
-struct Writer {
-    server: Server,
-    policy: SyncPolicy,
-    now: Millis,
-    runs: u64,
-}
-
-impl Writer {
-    fn perform(&mut self, op: &Op) {
-        // Few keys, so that they meet again.
-        let request = match *op {
-            Op::Set { key, value_bytes, expiry_ms } => {
-                let value = "v".repeat(usize::from(value_bytes & 63));
-                let expiry = expiry_ms.map_or(String::new(), |ms| format!(" EX {}", u16::from(ms) * 16 + 1));
-                format!("SET {} {}{expiry}\n{value}\n", key & 15, value.len())
-            }
-            Op::Mset { key } => format!("MSET {} 1 {} 0 {0} 2\nabc\n", key & 15, key >> 4),
-            Op::Del { key } => format!("DEL {}\n", key & 15),
-            Op::Expire { key, ms } => format!("EXPIRE {} {ms}\n", key & 15),
-            Op::Persist { key } => format!("PERSIST {}\n", key & 15),
-            Op::Store => return self.server.store(),
-            Op::Wait { ms } => {
-                self.now.0 += u64::from(ms) * 16;
-                let _ = self.server.engine.tick(self.now);
-                return self.server.store();
-            }
-            Op::Restart { orderly } => return self.restart(orderly),
-        };
-        if self.server.ask(request.as_bytes(), self.now).is_none() {
-            self.server.store();
-            assert!(self.server.ask(request.as_bytes(), self.now).is_some(), "storage has done all that it was asked for");
-        }
-    }
-
-    fn restart(&mut self, orderly: bool) {
-        if orderly {
-            self.server.close();
-        }
-        self.runs += 1;
-        self.server = start(core::mem::take(&mut self.server.log), self.policy, self.runs, self.now);
     }
 }
 
@@ -196,7 +111,7 @@ mod tests {
         ];
         for (at, history) in histories.iter().enumerate() {
             for policy in [SyncPolicy::Os, SyncPolicy::Always] {
-                let mut writer = Writer { server: start(MemoryLog::default(), policy, 0, NOW), policy, now: NOW, runs: 1 };
+                let mut writer = Writer::new(policy, NOW);
                 history.iter().for_each(|op| writer.perform(op));
                 writer.server.store();
                 let log = writer.server.log;

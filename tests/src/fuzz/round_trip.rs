@@ -47,6 +47,7 @@ enum Request {
     Scan { cursor: u64, count: Option<u64>, prefix: Vec<u8> },
     Stats,
     Quit,
+    Snapshot,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -145,6 +146,7 @@ impl Request {
             Self::Scan { cursor, count, prefix } => client::scan(out, *cursor, *count, prefix),
             Self::Stats => client::stats(out),
             Self::Quit => client::quit(out),
+            Self::Snapshot => client::snapshot(out),
         }
     }
 
@@ -169,7 +171,7 @@ impl Request {
     /// Whether the client may encode it.
     fn encodable(&self) -> bool {
         match self {
-            Self::Ping | Self::Stats | Self::Quit => true,
+            Self::Ping | Self::Stats | Self::Quit | Self::Snapshot => true,
             Self::Get(key)
             | Self::Del(key, _)
             | Self::Exists(key)
@@ -187,7 +189,10 @@ impl Request {
 
     fn assert_is(&self, command: &Command<'_>) {
         let is = match (self, *command) {
-            (Self::Ping, Command::Ping) | (Self::Stats, Command::Stats) | (Self::Quit, Command::Quit) => true,
+            (Self::Ping, Command::Ping)
+            | (Self::Stats, Command::Stats)
+            | (Self::Quit, Command::Quit)
+            | (Self::Snapshot, Command::Snapshot) => true,
             (Self::Get(asked), Command::Get { key })
             | (Self::Exists(asked), Command::Exists { key })
             | (Self::Persist(asked), Command::Persist { key })
@@ -316,6 +321,7 @@ mod tests {
             Request::Mget(vec![key(); 15]),
             Request::Mget(vec![key(); 16]),
             Request::Mget(vec![]),
+            Request::Snapshot,
         ];
         requests.iter().for_each(check_request);
         let times = [0, 1, Millis::MAX.0, Millis::MAX.0 + 1, u64::MAX];

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use osprey::client::blocking::Client;
-use osprey::client::{Error, Ttl};
+use osprey::client::{Error, Options, Ttl};
 
 use super::command::Command;
 use super::output::{Output, is_broken_pipe};
@@ -32,6 +32,14 @@ impl Answer {
 impl From<bool> for Answer {
     fn from(yes: bool) -> Self {
         if yes { Self::Positive } else { Self::Negative }
+    }
+}
+
+/// What a connection for a command allows: a snapshot takes as long as it takes.
+pub(crate) fn options(command: &Command) -> Options {
+    match command {
+        Command::Snapshot => Options { read_timeout: None, ..Options::default() },
+        _ => Options::default(),
     }
 }
 

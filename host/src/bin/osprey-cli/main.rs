@@ -33,7 +33,7 @@ fn main() -> ExitCode {
             // Standard output by itself writes every line at once; a program would rather have many keys of a `scan` at once.
             let mut stdout = BufWriter::new(stdout);
             let mut output = Output { terminal, out: &mut stdout, err: &mut stderr, file: output };
-            let answer = Client::connect(&address).map_err(Failure::from).and_then(|mut client| {
+            let answer = Client::connect_with(&address, execute::options(&command)).map_err(Failure::from).and_then(|mut client| {
                 let answer = execute::execute(&mut client, &command, &mut output)?;
                 output.flush()?;
                 Ok(answer)

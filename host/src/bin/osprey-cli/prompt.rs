@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use osprey::client::Options;
 use osprey::client::blocking::Client;
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
@@ -87,6 +88,12 @@ pub(crate) fn run(address: &str) -> ExitCode {
 
 /// Runs a command, over a new connection if the last one has failed.
 fn run_one(client: &mut Client, address: &str, command: &Command, output: &mut Output<'_>) -> Result<(), Failure> {
+    let options = execute::options(command);
+    if options != Options::default() {
+        // Over one of its own.
+        execute::execute(&mut Client::connect_with(address, options)?, command, output)?;
+        return output.flush();
+    }
     if client.is_closed() {
         *client = Client::connect(address)?;
     }

@@ -36,6 +36,12 @@ fn single(w: &mut Walk) -> Result<(), Error> {
     w.group("STATS");
     let names = &["uptime_ms", "keys", "expired_total", "evicted_total", "cmd_get", "cmd_set", "cmd_del", "cmd_incr", "clients"];
     w.check("STATS", |p| p.stats(), stats(names))?;
+
+    w.group("SNAPSHOT");
+    w.check("SNAPSHOT", |p| p.snapshot(), reply(Reply::Changed(true)))?;
+    w.check(&format!("GET {a}"), |p| p.get(&a), value("eve", third))?;
+    let names = &["snapshots_total", "snapshot_current", "snapshot_last_error"];
+    w.check("STATS", |p| p.stats(), stats(names))?;
     Ok(())
 }
 
