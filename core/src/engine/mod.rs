@@ -39,6 +39,8 @@ pub use snapshots::{SnapshotFailure, SnapshotOptions, Ticket};
 pub use stats::HostGauges;
 
 pub use crate::protocol::command::{Presence, SetExpiry, SetOptions};
+pub use crate::wal::segment::DatabaseId;
+pub use crate::wal::writer::{Poisoned, SyncPolicy};
 
 use crate::checksum::{Checksum, crc32c};
 use crate::museum::planted;
@@ -50,8 +52,8 @@ use crate::storage::{ChunkBytes, LogFiles, SnapshotName, Storage, StorageDone, S
 use crate::store::Store;
 use crate::units::{Lsn, Millis};
 use crate::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
-use crate::wal::segment::{DatabaseId, HEADER_BYTES};
-use crate::wal::writer::{LogWriter, Poisoned, SyncPolicy, WriterOptions};
+use crate::wal::segment::HEADER_BYTES;
+use crate::wal::writer::{LogWriter, WriterOptions};
 use ahead::{Ahead, Parsed};
 use answer::{Outcome, Reply};
 use error::Refusal;

@@ -11,6 +11,6 @@ pub mod client;
 pub mod command;
 pub mod error;
 mod line;
-pub mod number;
+mod number;
 pub mod reply;
 pub mod request;

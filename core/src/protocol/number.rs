@@ -3,7 +3,7 @@
 /// A number of 64 bits without sign.
 #[must_use]
 #[inline]
-pub fn unsigned(word: &[u8]) -> Option<u64> {
+pub(super) fn unsigned(word: &[u8]) -> Option<u64> {
     match word {
         [] | [b'0', _, ..] => None,
         digits => digits.iter().try_fold(0_u64, |number, &digit| {
@@ -18,7 +18,7 @@ pub fn unsigned(word: &[u8]) -> Option<u64> {
 
 /// A number of 64 bits, negative behind a `-`. There is no `-0`.
 #[must_use]
-pub fn signed(word: &[u8]) -> Option<i64> {
+pub(super) fn signed(word: &[u8]) -> Option<i64> {
     match word.strip_prefix(b"-") {
         None => unsigned(word).and_then(|number| i64::try_from(number).ok()),
         Some(b"0") => None,

@@ -56,13 +56,13 @@ pub fn value(out: &mut Vec<u8>, value: &[u8], version: Version, expiry: Option<M
 }
 
 /// `VALUE <len> <version> <expiry>`, which a payload of `len` bytes is to follow.
-pub fn value_line(out: &mut Vec<u8>, len: usize, version: Version, expiry: Option<Millis>) -> Written {
+pub(crate) fn value_line(out: &mut Vec<u8>, len: usize, version: Version, expiry: Option<Millis>) -> Written {
     put_value_line(out, None, len, version, expiry)
 }
 
 /// How much one of an `MGET`'s keys takes at most, bytes.
 #[must_use]
-pub fn item_bytes_max(key: &[u8], value: &[u8]) -> usize {
+pub(crate) fn item_bytes_max(key: &[u8], value: &[u8]) -> usize {
     VALUE_LINE_BYTES_MAX + key.len() + value.len()
 }
 

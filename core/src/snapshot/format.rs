@@ -45,10 +45,10 @@ pub const FORMAT: u32 = 1;
 pub const HEADER_BYTES: usize = 56;
 
 /// How much stands before a block's payload.
-pub const BLOCK_HEADER_BYTES: usize = 24;
+pub(super) const BLOCK_HEADER_BYTES: usize = 24;
 
 /// How long a footer is.
-pub const FOOTER_BYTES: usize = 48;
+pub(super) const FOOTER_BYTES: usize = 48;
 
 const MAGIC: [u8; 8] = *b"OSPREYSN";
 const BLOCK_MAGIC: [u8; 4] = *b"OSB1";
@@ -143,17 +143,17 @@ fn header_checksum(bytes: &[u8; HEADER_BYTES], checksum: Checksum) -> u32 {
 
 /// What stands before a block's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockHeader {
+pub(super) struct BlockHeader {
     /// How long the payload is, bytes.
-    pub payload_len: u32,
+    pub(super) payload_len: u32,
     /// How many records are in it.
     pub records: u32,
     /// The checksum of what stands before.
-    pub previous: u32,
+    pub(super) previous: u32,
     /// The checksum of the payload.
-    pub payload_crc: u32,
+    pub(super) payload_crc: u32,
     /// The block's own checksum.
-    pub crc: u32,
+    pub(super) crc: u32,
 }
 
 impl BlockHeader {

@@ -10,7 +10,7 @@ use crate::units::{Lsn, Millis, Version};
 use crate::wal::frame::RECORD_LENGTH_BYTES;
 
 /// A block is ended when it has this size, bytes, or with smaller chunks theirs; one entry may make it larger.
-pub const BLOCK_BYTES_SOFT_MAX: usize = 64 << 10;
+pub(super) const BLOCK_BYTES_SOFT_MAX: usize = 64 << 10;
 
 /// A buffer larger than this isn't used again, bytes.
 const SPARE_BYTES_MAX: usize = 1 << 20;

@@ -57,7 +57,7 @@ impl<'a> Lookup<'a> {
 /// What a [`Store::exchange`] has replaced. Holds memory that only the store can give back.
 #[derive(Debug)]
 #[must_use]
-pub struct Before(Option<Slot>);
+pub(crate) struct Before(Option<Slot>);
 
 /// All keys.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Store {
 
     /// How many keys have an expiry.
     #[must_use]
-    pub fn with_expiry(&self) -> usize {
+    pub(crate) fn with_expiry(&self) -> usize {
         self.with_expiry
     }
 
@@ -155,7 +155,7 @@ impl Store {
     }
 
     /// Raises the floor to `version` if it is lower.
-    pub fn raise_floor(&mut self, version: Version) {
+    pub(crate) fn raise_floor(&mut self, version: Version) {
         self.floor = self.floor.max(version);
     }
 
@@ -176,13 +176,13 @@ impl Store {
 
     /// The value of the key that was found at this spot; empty where nothing was.
     #[must_use]
-    pub fn value_at(&self, spot: Spot) -> &[u8] {
+    pub(crate) fn value_at(&self, spot: Spot) -> &[u8] {
         spot.held.map_or(&[], |(_, slot)| self.slabs.get(slot).record().value)
     }
 
     /// The record of the key that was found at this spot, if one was.
     #[must_use]
-    pub fn record_at(&self, spot: Spot) -> Option<Record<'_>> {
+    pub(crate) fn record_at(&self, spot: Spot) -> Option<Record<'_>> {
         spot.held.map(|(_, slot)| self.slabs.get(slot).record())
     }
 
@@ -252,7 +252,7 @@ impl Store {
     ///
     /// # Errors
     /// No memory; nothing has changed.
-    pub fn exchange(&mut self, spot: Spot, record: &Record<'_>) -> Result<Before, OutOfMemory> {
+    pub(crate) fn exchange(&mut self, spot: Spot, record: &Record<'_>) -> Result<Before, OutOfMemory> {
         let expiry = self.expiry_at(spot);
         self.schedule(spot.hash, expiry, record.expiry)?;
         let Some((place, old)) = spot.held else {
@@ -266,7 +266,7 @@ impl Store {
     }
 
     /// Takes back a [`Store::exchange`].
-    pub fn restore(&mut self, hash: Hash, key: &[u8], Before(before): Before) {
+    pub(crate) fn restore(&mut self, hash: Hash, key: &[u8], Before(before): Before) {
         let Some(old) = before else {
             self.take(hash, key);
             return;
@@ -279,7 +279,7 @@ impl Store {
     }
 
     /// Gives back the memory of what was there before a [`Store::exchange`] that stays.
-    pub fn forget(&mut self, Before(before): Before) {
+    pub(crate) fn forget(&mut self, Before(before): Before) {
         before.into_iter().for_each(|old| self.slabs.free(old));
     }
 
@@ -338,7 +338,7 @@ impl Store {
     }
 
     /// Notes that an expired key was found and replaced, or is about to be removed.
-    pub fn count_expired(&mut self) {
+    pub(crate) fn count_expired(&mut self) {
         self.expired_total += 1;
     }
 
@@ -437,7 +437,7 @@ impl Store {
     ///
     /// # Errors
     /// No memory.
-    pub fn copy_from(&self, position: u64, bytes_max: usize, mut visit: impl FnMut(&[u8])) -> Result<Option<u64>, OutOfMemory> {
+    pub(crate) fn copy_from(&self, position: u64, bytes_max: usize, mut visit: impl FnMut(&[u8])) -> Result<Option<u64>, OutOfMemory> {
         self.index.walk_bounded(&self.slabs, position, bytes_max, |slot| visit(self.slabs.get(slot).bytes()))
     }
 

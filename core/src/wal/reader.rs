@@ -35,7 +35,7 @@ pub struct Tail {
 
 /// What stands behind the last good frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Remainder {
+pub(crate) struct Remainder {
     /// The highest durable LSN that any frame there names.
     pub claimed: Lsn,
     /// How many bytes up to the last one that isn't zero.
@@ -80,14 +80,14 @@ impl SegmentReader {
 
     /// Reads so much at once, into this buffer, which may have served another reader.
     #[must_use]
-    pub fn with_buffer(mut self, chunk: ChunkBytes, buffer: Vec<u8>) -> Self {
+    pub(crate) fn with_buffer(mut self, chunk: ChunkBytes, buffer: Vec<u8>) -> Self {
         (self.chunk, self.buffer) = (chunk, buffer);
         self
     }
 
     /// Gives back the buffer.
     #[must_use]
-    pub fn into_buffer(self) -> Vec<u8> {
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.buffer
     }
 
@@ -152,7 +152,7 @@ impl SegmentReader {
     ///
     /// # Errors
     /// Storage, or memory.
-    pub fn remainder(&mut self, files: &mut impl LogFiles, from: u64) -> Result<Remainder, ReadError> {
+    pub(crate) fn remainder(&mut self, files: &mut impl LogFiles, from: u64) -> Result<Remainder, ReadError> {
         let mut found = Remainder::default();
         let (salt, checksum, step) = (self.salt, self.checksum, self.chunk.get());
         let mut offset = align_up(from, FRAME_ALIGN as u64);

@@ -127,7 +127,7 @@ struct Mark {
 
 /// See [`LogWriter::savepoint`].
 #[derive(Clone, Copy, Debug)]
-pub struct Savepoint {
+pub(crate) struct Savepoint {
     pending_len: usize,
     records: u32,
     last_lsn: Lsn,
@@ -263,7 +263,7 @@ impl LogWriter {
 
     /// The latest time that will survive: nothing that expired before it can come back.
     #[must_use]
-    pub fn secured_time(&self) -> Millis {
+    pub(crate) fn secured_time(&self) -> Millis {
         self.secured().time
     }
 
@@ -312,12 +312,12 @@ impl LogWriter {
 
     /// What has ended the log.
     #[must_use]
-    pub fn poisoned_by(&self) -> Option<Poisoned> {
+    pub(crate) fn poisoned_by(&self) -> Option<Poisoned> {
         self.poisoned
     }
 
     /// Asks for a sync of what has been written, whatever the policy.
-    pub fn request_sync(&mut self) {
+    pub(crate) fn request_sync(&mut self) {
         self.sync_wanted = true;
     }
 
@@ -382,7 +382,7 @@ impl LogWriter {
 
     /// As [`LogWriter::log`], for a record that is encoded already.
     #[inline]
-    pub fn log_encoded(&mut self, record: &[u8]) -> Lsn {
+    pub(crate) fn log_encoded(&mut self, record: &[u8]) -> Lsn {
         let mut len = u32::try_from(record.len()).unwrap_or(u32::MAX);
         len &= if planted("short_length") { 0xFFFF } else { u32::MAX };
         self.pending.extend_from_slice(&len.to_le_bytes());
@@ -392,12 +392,12 @@ impl LogWriter {
 
     /// A point in the pending frame to which [`LogWriter::rollback`] can return, as long as no operation was polled meanwhile.
     #[must_use]
-    pub fn savepoint(&self) -> Savepoint {
+    pub(crate) fn savepoint(&self) -> Savepoint {
         Savepoint { pending_len: self.pending.len(), records: self.pending_records, last_lsn: self.last_lsn, last_data: self.last_data }
     }
 
     /// Forgets what was logged since.
-    pub fn rollback(&mut self, to: Savepoint) {
+    pub(crate) fn rollback(&mut self, to: Savepoint) {
         self.pending.truncate(to.pending_len);
         self.pending_records = to.records;
         self.last_lsn = to.last_lsn;
@@ -427,7 +427,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// There is no room for a mark, and the time stays uncertain: with [`NoRoom::Busy`] for now.
-    pub fn secure_time(&mut self, upto: Millis) -> Result<Option<Lsn>, NoRoom> {
+    pub(crate) fn secure_time(&mut self, upto: Millis) -> Result<Option<Lsn>, NoRoom> {
         if upto <= self.secured().time {
             return Ok(None);
         }
