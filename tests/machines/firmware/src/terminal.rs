@@ -4,13 +4,12 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 use embedded_storage::nor_flash::NorFlash;
-use osprey_core::engine::{Engine, Entropy, Next, Options, Session};
+use osprey_core::engine::{Engine, Entropy, Next, Options, Session, SnapshotOptions};
 use osprey_core::recovery::RecoveryError;
-use osprey_core::storage::Storage as _;
+use osprey_core::storage::{ChunkBytes, Storage as _};
 use osprey_core::units::Millis;
 use osprey_core::wal::writer::{Poisoned, SyncPolicy};
-
-use crate::flash_log::FlashLog;
+use osprey_flash::FlashLog;
 
 /// Room for a request that isn't complete, bytes.
 const INPUT_BYTES: usize = 8 << 10;
@@ -83,16 +82,16 @@ fn run<B: Board>(board: &mut B) -> Result<core::convert::Infallible, Failure> {
     options.limits.unsent_bytes_soft_max = 4096;
     options.limits.memory_bytes_max = 128 << 10;
     options.limits.recent_slots_log2 = 6;
-    options.segment_bytes = 64 << 10;
+    options.chunk = ChunkBytes::nearest(8 << 10);
     options.sync_policy = SyncPolicy::Always;
+    options.snapshots = Some(SnapshotOptions { automatic: false, ..SnapshotOptions::default() });
     let slot_bytes = board.slot_bytes();
     let flash = board.flash().ok_or(Failure::Flash)?;
     let mut log = FlashLog::mount(flash, slot_bytes).map_err(|_| Failure::Flash)?;
+    options.segment_bytes = log.segment_bytes();
     let now = board.now();
     let (mut engine, report) = Engine::recover(options, &mut log, now).map_err(Failure::Recovery)?;
-    while engine.starting() {
-        drive(&mut engine, &mut log)?;
-    }
+    drive(&mut engine, &mut log, now)?;
     let (keys, peak) = (engine.store().len(), board.heap_peak_bytes());
     let _ = write!(Line(board), "# osprey: {keys} keys from {} records, heap peak {peak} bytes\r\n", report.records);
 
@@ -124,7 +123,7 @@ fn run<B: Board>(board: &mut B) -> Result<core::convert::Infallible, Failure> {
         if tick_at.is_some_and(|at| at <= now) {
             tick_at = engine.tick(now);
         }
-        drive(&mut engine, &mut log)?;
+        drive(&mut engine, &mut log, now)?;
         let free = session.releasable(engine.watermark(), replies.len());
         board.send(&replies[..free]);
         replies.drain(..free);
@@ -140,19 +139,23 @@ fn closed<B: Board>(
     replies: &mut Vec<u8>,
 ) -> Result<Session, Failure> {
     while session.releasable(engine.watermark(), replies.len()) < replies.len() {
-        drive(engine, log)?;
+        drive(engine, log, engine.now())?;
     }
     board.send(replies);
     replies.clear();
     Ok(Session::new())
 }
 
-/// Does all that the engine asks of storage.
-fn drive<F: NorFlash>(engine: &mut Engine, log: &mut FlashLog<F>) -> Result<(), Failure> {
-    while let Some(op) = engine.poll_storage() {
+/// Does all that the engine asks of storage, and takes a snapshot when it is time.
+fn drive<F: NorFlash>(engine: &mut Engine, log: &mut FlashLog<F>, now: Millis) -> Result<(), Failure> {
+    if log.wants_snapshot() {
+        let _ = engine.request_snapshot();
+    }
+    loop {
+        engine.snapshot_slice(now, || true);
+        let Some(op) = engine.poll_storage() else { return Ok(()) };
         if let Some(done) = log.submit(op) {
             engine.storage_done(done).map_err(Failure::Poisoned)?;
         }
     }
-    Ok(())
 }
