@@ -145,7 +145,7 @@ impl Found {
                         entries += 1;
                         self.version = self.version.max(record.version);
                     }
-                    store.load(block.records()).map_err(|_| memory())?;
+                    store.replay(block.records()).map_err(|_| memory())?;
                 }
                 Piece::Damaged { from, records, payload } => {
                     self.lines.push(format!("{name}: {} in the block at byte {from} cannot be read", count(records.into(), "key")));

@@ -83,7 +83,7 @@ impl Server {
     /// Begins a snapshot, if none is being taken.
     pub(super) fn begin_snapshot(&mut self) {
         if !self.engine.taking_snapshot() {
-            self.engine.request_snapshot();
+            self.engine.request_snapshot().unwrap();
         }
         self.store();
     }

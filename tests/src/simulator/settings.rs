@@ -74,6 +74,7 @@ fn snapshots(choices: &mut Choices) -> (Option<SnapshotOptions>, bool) {
     let snapshots = SnapshotOptions {
         automatic: pick >> 4 & 3 != 3,
         log_bytes_max: [4000, 500, 12_000, 40_000][usize::from(pick >> 6)],
+        stored_percent_max: [0, 250, 0, 300, 250, 0, 1000, 250][usize::from(often >> 5)],
         bandwidth_max: [0, 0, 300_000, 4_000_000][usize::from(often & 3)],
         retention,
     };
