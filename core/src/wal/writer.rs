@@ -197,6 +197,8 @@ pub struct LogWriter {
     pending: Vec<u8>,
     pending_records: u32,
     spare: Vec<u8>,
+    /// The frame's buffer that storage has.
+    lent_bytes: usize,
     last_lsn: Lsn,
     chain: u32,
     appending: Option<Appending>,
@@ -234,6 +236,7 @@ impl LogWriter {
             pending: Vec::new(),
             pending_records: 0,
             spare: Vec::new(),
+            lent_bytes: 0,
             last_lsn: position.last_lsn,
             chain: position.chain,
             appending: None,
@@ -324,7 +327,7 @@ impl LogWriter {
     /// Memory held for frames, bytes.
     #[must_use]
     pub fn buffer_bytes(&self) -> usize {
-        self.pending.capacity() + self.spare.capacity()
+        self.pending.capacity() + self.spare.capacity() + self.lent_bytes
     }
 
     /// Whether the first segment of this run is still being prepared.
@@ -566,6 +569,7 @@ impl LogWriter {
         let (head, payload) = self.pending.split_at_mut(FRAME_HEADER_BYTES);
         head.copy_from_slice(&header.seal(self.options.salt, payload, self.options.checksum));
         let data = core::mem::replace(&mut self.pending, core::mem::take(&mut self.spare));
+        self.lent_bytes = data.capacity();
         self.pending.clear();
         self.pending_records = 0;
         self.chain = header.crc;
@@ -718,6 +722,7 @@ impl LogWriter {
     }
 
     fn keep(&mut self, mut data: Vec<u8>) {
+        self.lent_bytes = 0;
         if data.capacity() <= SPARE_BYTES_MAX && data.capacity() > self.spare.capacity() {
             data.clear();
             self.spare = data;
