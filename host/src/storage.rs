@@ -285,6 +285,7 @@ impl Storage for FileStorage {
     fn submit(&mut self, op: StorageOp) -> Option<StorageDone> {
         let job = self.take_job(op);
         if let (StorageOp::Append { segment, offset, data, sync: false }, Some(file)) = (&job.op, &job.file)
+            && !file.waits_for(data.len())
             && let Some(part) = self.behind.due(*segment, offset + data.len() as u64)
         {
             let _ = self.syncer.send(Task::WriteBehind(Arc::clone(file), part));

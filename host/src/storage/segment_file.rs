@@ -32,7 +32,7 @@ const SECTOR_BYTES: usize = 512;
 const PIECE_BYTES: usize = 1 << 20;
 
 /// How much of a reservation is filled at a time: a sync of the log stands behind no more than that.
-const ZEROS_BYTES: usize = 256 << 10;
+const ZEROS_BYTES: usize = 512 << 10;
 
 /// A segment, open.
 #[derive(Debug)]
@@ -118,10 +118,8 @@ impl SegmentFile {
         while offset < self.bytes {
             let len = usize::try_from(self.bytes - offset).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
             self.write_sectors(offset, zeros.get(..len).unwrap_or_default(), scratch)?;
-            if self.direct.is_none() {
-                // Piece by piece, so that the log's own syncs don't stand behind all of it.
-                self.sync()?;
-            }
+            // Piece by piece, so that the log's own syncs don't stand behind all of it.
+            self.sync()?;
             offset += len as u64;
         }
         Ok(())
