@@ -266,6 +266,7 @@ impl<F: LogFiles> Log<'_, F> {
     /// Loads the newest snapshot that is of use, and finds the segments behind it.
     fn choose(&mut self, segments: &[(SegmentNumber, u64)]) -> Result<(), RecoveryError> {
         for at in (0..self.snapshots.len()).rev() {
+            let at = if planted("oldest_snapshot_first") { self.snapshots.len() - 1 - at } else { at };
             let Some(&SnapshotInfo { name, bytes, .. }) = self.snapshots.get(at) else { break };
             // Before it is loaded: with a gap behind it all of that would be for nothing.
             let tried = match self.open_from(segments, name.begin) {
@@ -375,7 +376,9 @@ impl<F: LogFiles> Log<'_, F> {
         if !planted("snapshot_floor_lost") {
             store.raise_floor(footer.floor);
         }
-        self.time = footer.time;
+        if !planted("snapshot_time_lost") {
+            self.time = footer.time;
+        }
         let begin = if planted("replayed_from_the_end") { footer.end } else { begin };
         self.base = Base { begin, epoch, database: Some(database) };
         Ok(())
@@ -450,7 +453,8 @@ impl<F: LogFiles> Log<'_, F> {
 
     /// A snapshot is only published when the log is durable as far as its name says: that is a claim as good as a frame's, also of one that is damaged.
     fn claimed_by_snapshots(&self) -> Lsn {
-        self.snapshots.iter().map(|snapshot| snapshot.name.end).max().unwrap_or_default()
+        let claims = self.snapshots.iter().filter(|_| !planted("snapshot_claims_nothing"));
+        claims.map(|snapshot| snapshot.name.end).max().unwrap_or_default()
     }
 
     /// Without the log up to S1 the entries of a snapshot are not of one moment.

@@ -62,7 +62,7 @@ pub(super) fn removals(
     retention: &Retention,
     now: Millis,
 ) -> Option<Removals> {
-    let window = window(segments, retention, now);
+    let window = window(segments, retention, now).filter(|_| !planted("window_not_kept"));
     let mut removals = Removals::default();
     removals.snapshots.try_reserve(kept.len()).ok()?;
     removals.segments.try_reserve(segments.len()).ok()?;

@@ -387,7 +387,7 @@ impl Snapshots {
             self.under_way = true;
             return Some(StorageOp::Snapshot(op));
         }
-        if self.requested && matches!(self.phase, Phase::Idle) && self.is_there(log.last_lsn()) {
+        if self.requested && matches!(self.phase, Phase::Idle) && self.is_there(log.last_lsn()) && !planted("snapshot_taken_twice") {
             self.requested = false;
             self.started += 1;
             self.ended(Ok(()));
@@ -528,7 +528,9 @@ impl Snapshots {
                     return self.fail(SnapshotFailure::OutOfMemory, now);
                 }
                 // One of this name was of no use; its file was replaced.
-                self.kept.retain(|snapshot| snapshot.name != name);
+                if !planted("snapshot_taken_twice") && !planted("damaged_one_not_forgotten") {
+                    self.kept.retain(|snapshot| snapshot.name != name);
+                }
                 self.kept.push(SnapshotInfo { name, bytes, unusable: false });
                 self.room_made = false;
                 self.stats.total += 1;

@@ -477,7 +477,9 @@ impl Store {
                 self.put(self.find(hash, record.key), record)?;
             }
             Kind::Del => {
-                if !planted("deleted_key_back") {
+                if planted("later_version_used_up") {
+                    self.remove(hash, record.key);
+                } else if !planted("deleted_key_back") {
                     // What a snapshot has of the key may be later than its deletion, and is still to come: its version isn't used up yet.
                     let _ = self.take(hash, record.key);
                 }

@@ -64,11 +64,13 @@ mod tour {
         if let Some(tape) = exhibit.tape {
             return replay(name, tape).map(|failure| format!("by the tape `{tape}`, by `{:?}`", failure.check));
         }
-        if exhibit.enumerated {
-            return enumerate(name).map(|failure| format!("by the crashes of snapshots, by `{:?}`", failure.check));
+        let enumerated = || enumerate(name).map(|failure| format!("by the crashes of snapshots, by `{:?}`", failure.check));
+        if budget == 0 {
+            return enumerated();
         }
         let Some(witness) = exhibit.witness else {
-            return search(&[name], budget).map(|(seed, failure)| format!("at seed {seed} by `{:?}`", failure.check));
+            let by_seed = search(&[name], budget).map(|(seed, failure)| format!("at seed {seed} by `{:?}`", failure.check))?;
+            return if exhibit.enumerated { Some(format!("{by_seed}; {}", enumerated()?)) } else { Some(by_seed) };
         };
         let (seed, whole) = search(&[witness], budget)?;
         match search(&[witness, name], budget) {

@@ -13,7 +13,7 @@ pub struct Exhibit {
     pub budget: u64,
     /// Where seeds find it too seldom: the saved tape that must.
     pub tape: Option<&'static str>,
-    /// Whether it is found where the crashes of snapshots are enumerated: the simulator takes none.
+    /// Whether it must be found where the crashes of snapshots are enumerated, too; without a budget only there.
     pub enumerated: bool,
     /// Of a broken check: the bug that it finds as long as it is whole. With both planted that bug must get away, or
     /// be found by another check.
@@ -31,9 +31,9 @@ const fn tape(name: &'static str, place: &'static str, tape: &'static str, story
     Exhibit { name, place, story, budget: 0, tape: Some(tape), enumerated: false, witness: None, fast: false }
 }
 
-/// A bug of snapshots, found by `small_scope::snapshots`.
-const fn snapshot(name: &'static str, place: &'static str, story: &'static str) -> Exhibit {
-    Exhibit { name, place, story, budget: 0, tape: None, enumerated: true, witness: None, fast: false }
+/// A bug of snapshots, found by seeds and by `small_scope::snapshots`.
+const fn snapshot(name: &'static str, place: &'static str, budget: u64, story: &'static str) -> Exhibit {
+    Exhibit { name, place, story, budget, tape: None, enumerated: true, witness: None, fast: false }
 }
 
 /// A check that is broken.
@@ -58,7 +58,8 @@ const REQUEST: &str = "core/src/protocol/request/mod.rs";
 const RETENTION: &str = "core/src/engine/retention.rs";
 const SNAPSHOTS: &str = "core/src/engine/snapshots.rs";
 const SNAPSHOT_READER: &str = "core/src/snapshot/reader.rs";
-const ENUMERATED_DISK: &str = "tests/src/small_scope/disk.rs";
+const ENUMERATED_DISK: &str = "tests/src/small_scope/disk/operations.rs";
+const SIMULATOR: &str = "tests/src/simulator/snapshots.rs";
 const HOST: &str = "tests/src/simulator/disk/operations.rs";
 
 /// All of them.
@@ -124,19 +125,55 @@ pub const EXHIBITS: &[Exhibit] = &[
         "recovery believes a header whose name a power cut can still take (Osprey, found by the simulator)",
     ),
     bug("append_synced_in_name_only", HOST, 100, "the host reports a sync that it has not done"),
-    snapshot("published_before_durable", SNAPSHOTS, "a snapshot is published before the log is durable as far as its entries reach").fast(),
-    snapshot("older_generation_removed_first", SNAPSHOTS, "an older snapshot makes room before the new one is there"),
-    snapshot("snapshot_not_verified", SNAPSHOTS, "a snapshot counts as a generation without having been read back"),
-    snapshot("spare_gone_unchecked", SNAPSHOTS, "the older generation makes room without a look whether the newest is still whole"),
-    snapshot("no_spare_generation", RETENTION, "only the newest snapshot is kept, with the log behind it"),
-    snapshot("segment_of_the_spare_removed", RETENTION, "the older snapshot is kept, and not the log behind it"),
-    snapshot("replayed_from_the_end", RECOVERY, "the log is replayed from the walk's end, not from its beginning: deleted keys are back"),
-    snapshot("snapshot_floor_lost", RECOVERY, "the version floor is not taken from the snapshot"),
-    snapshot("snapshot_footer_unchecked", SNAPSHOT_READER, "a snapshot's footer is not compared with its blocks, nor its checksum"),
-    snapshot("snapshot_payload_unchecked", SNAPSHOT_READER, "the checksum of a block's payload is not compared"),
-    snapshot("snapshot_skips_split_tables", "core/src/store/index.rs", "the walk of a snapshot takes every table for as deep as the first"),
-    snapshot("snapshot_renamed_unsynced", ENUMERATED_DISK, "a snapshot gets its name before it is on disk"),
-    snapshot("snapshot_name_unsynced", ENUMERATED_DISK, "a snapshot's name is not durable when older ones are removed"),
+    snapshot("published_before_durable", SNAPSHOTS, 100, "a snapshot is published before the log is durable as far as its entries reach")
+        .fast(),
+    snapshot("older_generation_removed_first", SNAPSHOTS, 0, "an older snapshot makes room before the new one is there"),
+    snapshot("snapshot_not_verified", SNAPSHOTS, 100, "a snapshot counts as a generation without having been read back"),
+    snapshot("spare_gone_unchecked", SNAPSHOTS, 0, "the older generation makes room without a look whether the newest is still whole"),
+    snapshot("no_spare_generation", RETENTION, 100, "only the newest snapshot is kept, with the log behind it"),
+    snapshot("segment_of_the_spare_removed", RETENTION, 100, "the older snapshot is kept, and not the log behind it"),
+    bug("window_not_kept", RETENTION, 100, "what is to be restorable is removed"),
+    bug(
+        "snapshot_taken_twice",
+        SNAPSHOTS,
+        1000,
+        "a snapshot of the same name counts as the spare of the one that it replaces (Osprey, found by the simulator)",
+    ),
+    bug(
+        "damaged_one_not_forgotten",
+        SNAPSHOTS,
+        1000,
+        "a snapshot in the place of a damaged one of the same name is removed as that (Osprey, found by the simulator)",
+    ),
+    bug("answered_before_published", "core/src/engine/answer.rs", 100, "SNAPSHOT is answered when the snapshot is begun"),
+    bug("snapshot_failure_poisons", ENGINE, 100, "a snapshot that can't be written takes the log along"),
+    snapshot(
+        "replayed_from_the_end",
+        RECOVERY,
+        100,
+        "the log is replayed from the walk's end, not from its beginning: deleted keys are back",
+    )
+    .fast(),
+    bug(
+        "later_version_used_up",
+        STORE,
+        1000,
+        "a deletion that the snapshot is ahead of uses up the version that is still to come (Osprey, found by the simulator)",
+    ),
+    bug("oldest_snapshot_first", RECOVERY, 100, "the oldest snapshot is loaded, and more of the log replayed than must be"),
+    snapshot("snapshot_floor_lost", RECOVERY, 1000, "the version floor is not taken from the snapshot"),
+    bug("snapshot_time_lost", RECOVERY, 1000, "the time is not taken from the snapshot"),
+    bug("snapshot_claims_nothing", RECOVERY, 2000, "a log that ends before a snapshot's S1 is taken for torn"),
+    snapshot("snapshot_footer_unchecked", SNAPSHOT_READER, 1000, "a snapshot's footer is not compared with its blocks, nor its checksum"),
+    snapshot("snapshot_payload_unchecked", SNAPSHOT_READER, 1000, "the checksum of a block's payload is not compared"),
+    snapshot(
+        "snapshot_skips_split_tables",
+        "core/src/store/index.rs",
+        1000,
+        "the walk of a snapshot takes every table for as deep as the first",
+    ),
+    snapshot("snapshot_renamed_unsynced", ENUMERATED_DISK, 1000, "a snapshot gets its name before it is on disk"),
+    snapshot("snapshot_name_unsynced", ENUMERATED_DISK, 1000, "a snapshot's name is not durable when older ones are removed"),
     check(
         "check_takes_any_state",
         "tests/src/simulator/restart.rs",
@@ -164,6 +201,16 @@ pub const EXHIBITS: &[Exhibit] = &[
     check("check_lets_replies_go", "tests/src/simulator/world.rs", "reads_ungated", 100, "replies may leave at any time"),
     check("check_takes_any_reply", "tests/src/simulator/run.rs", "version_below_floor", 100, "every reply is accepted"),
     check("check_knows_no_bounds", "tests/src/simulator/replies.rs", "replies_without_bound", 100, "unsent replies are not counted"),
+    check("check_counts_no_generations", SIMULATOR, "no_spare_generation", 100, "any number of generations is enough"),
+    check("check_takes_any_base", SIMULATOR, "oldest_snapshot_first", 100, "a recovery may begin with any snapshot"),
+    check(
+        "check_believes_snapshot",
+        SIMULATOR,
+        "answered_before_published",
+        100,
+        "nobody looks whether a snapshot is there when `SNAPSHOT` is answered",
+    ),
+    check("check_knows_no_window", SIMULATOR, "window_not_kept", 100, "what is to be restorable may go"),
     check(
         "check_knows_no_contract",
         "tests/src/simulator/storage_loop.rs",

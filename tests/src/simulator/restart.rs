@@ -209,7 +209,7 @@ impl World {
                 )
             })?,
         }
-        let time = frame.map_or(0, |frame| frame.time).max(clock.0);
+        let time = frame.map_or(0, |frame| frame.time).max(clock.0).max(base.map_or(0, |base| self.disk.time_of(base)));
         ensure((time..=promise.now.max(clock.0)).contains(&now), Check::Back, || format!("time is {now}, which was {}", promise.now))?;
         // A header that is gone takes along the time that it alone held.
         let time_is_short = is_short || damage.is_some_and(Damaged::takes_header);
@@ -406,12 +406,13 @@ impl World {
     /// Without faults there is a snapshot when one is asked for.
     fn take_last_snapshot(&mut self) -> Checked {
         let last = self.engine.last_lsn();
-        let asked = self.engine.request_snapshot();
-        ensure(asked.is_ok(), Check::Stuck, || format!("no snapshot can be asked for: {asked:?}"))?;
         for turn in 0..TURNS_MAX {
             if self.engine.newest_snapshot().is_some_and(|newest| newest.end >= last) {
                 return Ok(());
             }
+            // Again and again: one that is under way may be spoilt already.
+            let asked = self.engine.request_snapshot();
+            ensure(asked.is_ok(), Check::Stuck, || format!("no snapshot can be asked for: {asked:?}"))?;
             self.disk.work(turn as usize);
             self.clock.advance(100);
             self.turn()?;

@@ -66,6 +66,8 @@ pub struct Host {
     pub schedule: Schedule,
     /// The keys that programs use.
     pub keys: Vec<Key>,
+    /// Whether every recovery is cut short, too, wherever it can be.
+    pub cuts_recovery_short: bool,
     /// Whether snapshots may be damaged: then the log or an older one has to serve.
     pub damaged: bool,
     /// Whether the older generation goes before a snapshot is begun: then there is just one while it is taken.
@@ -103,6 +105,7 @@ impl Host {
             rotations: 0,
             schedule,
             keys: KEYS.to_vec(),
+            cuts_recovery_short: false,
             damaged: false,
             one_generation: false,
             model: Model::new(options.limits.reply_bytes_max),

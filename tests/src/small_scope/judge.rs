@@ -6,8 +6,9 @@ use osprey_core::storage::{LogFiles as _, SnapshotOp, StorageDone, StorageOp};
 use osprey_core::units::Millis;
 
 use super::host::{Host, Promise, State};
+use super::interrupted::cut_short;
 use crate::memory_log::MemoryLog;
-use crate::simulator::failure::{Check, Checked, ensure, fail};
+use crate::simulator::failure::{Check, Checked, Failure, ensure, fail};
 use crate::simulator::keys;
 use crate::simulator::model::Entry;
 use crate::simulator::request::{Command, Expiry, Presence};
@@ -30,6 +31,8 @@ pub struct Tally {
     pub images_of_one_max: u64,
     /// Crash points behind a rotation.
     pub rotated: u64,
+    /// Recoveries that were cut short.
+    pub cut_short: u64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -40,6 +43,7 @@ impl std::ops::AddAssign for Tally {
         self.recovered += other.recovered;
         self.images_of_one_max = self.images_of_one_max.max(other.images_of_one_max);
         self.rotated += other.rotated;
+        self.cut_short += other.cut_short;
     }
 }
 
@@ -96,8 +100,13 @@ impl Judge {
         ensure(images <= IMAGES_MAX, Check::Bounds, || format!("{images} images: choose a smaller scope"))?;
         self.outcomes.clear();
         for image in 0..images {
-            let outcome = recover(host, host.disk.image(image));
-            self.outcomes.push(outcome.map_err(|failure| failure.at(format_args!("image {image} of {images}")))?);
+            let at = |failure: Box<Failure>| failure.at(format_args!("image {image} of {images}"));
+            let log = host.disk.image(image);
+            let outcome = recover(host, log.clone()).map_err(at)?;
+            self.outcomes.push(outcome);
+            if host.cuts_recovery_short {
+                self.tally.cut_short += recover_cut_short(host, &log, outcome).map_err(at)?;
+            }
         }
         self.tally.recovered += images as u64;
         for image in host.disk.shown_in_the_last_write() {
@@ -181,6 +190,16 @@ pub fn recover(host: &Host, mut log: MemoryLog) -> Checked<Outcome> {
         }
     }
     Ok(Outcome { lsn, position, now: first.now() })
+}
+
+/// However far a recovery comes, the next one gives the same.
+fn recover_cut_short(host: &Host, log: &MemoryLog, whole: Outcome) -> Checked<u64> {
+    let mut options = host.options;
+    options.entropy.salt += 50;
+    cut_short(options, Millis(0), log, |left| {
+        let outcome = recover(host, left)?;
+        ensure(outcome == whole, Check::Twice, || format!("{outcome:?}, and without it {whole:?}"))
+    })
 }
 
 /// The same with the newest snapshot damaged in its middle, if there is one: whenever the machine goes down, there is another generation.

@@ -9,10 +9,10 @@ use osprey_core::engine::{Options, SnapshotOptions};
 use osprey_core::units::Millis;
 use osprey_core::wal::writer::SyncPolicy;
 
-use super::explore::options;
+use super::explore::{POLICIES, options};
 use super::host::{Host, Schedule, Visit};
 use super::judge::{Judge, Tally, recover};
-use crate::simulator::failure::{Check, Checked, ensure};
+use crate::simulator::failure::{Check, Checked, ensure, fail};
 use crate::simulator::keys::Key;
 use crate::simulator::request::{Command, Expiry, Presence};
 
@@ -46,11 +46,15 @@ const MANY: std::ops::Range<Key> = 20..1640;
 pub enum Scene {
     /// Values that make the walk take several steps.
     Large,
-    /// The same, and every snapshot but the first is damaged on its way to the disk.
+    /// The same, and every recovery is cut short, too, wherever it can be.
+    CutShort,
+    /// The same, and the power was cut before: where something about snapshots was under way. What the recovered server does then is judged.
+    Twice,
+    /// As the first, and every snapshot but the first is damaged on its way to the disk.
     Damaged,
     /// So many of them that a snapshot is written in two chunks.
     Chunks,
-    /// As [`Scene::Large`], but the older generation makes room before a snapshot is begun.
+    /// As the first, but the older generation makes room before a snapshot is begun.
     OneGeneration,
     /// The same, and before the third snapshot the second is damaged where it lies: it must not be what everything is given up for.
     Decayed,
@@ -91,7 +95,8 @@ impl Scene {
 /// # Errors
 /// The first finding, with what led to it.
 pub fn explore(scene: Scene, policy: SyncPolicy, schedule: Schedule) -> Checked<Seen> {
-    run(scene, policy, schedule).map_err(|failure| failure.at(format_args!("{scene:?}, {policy:?}, {schedule:?}")))
+    let explored = if scene == Scene::Twice { twice(policy, schedule) } else { run(scene, policy, schedule) };
+    explored.map_err(|failure| failure.at(format_args!("{scene:?}, {policy:?}, {schedule:?}")))
 }
 
 fn run(scene: Scene, policy: SyncPolicy, schedule: Schedule) -> Checked<Seen> {
@@ -135,6 +140,7 @@ fn begin(scene: Scene, policy: SyncPolicy) -> Checked<Host> {
     }
     let mut host = Host::new(options, Schedule::Prompt, BEGIN)?;
     host.keys = LARGE.chain(COUNTER..=SHORT).collect();
+    host.cuts_recovery_short = scene == Scene::CutShort;
     host.damaged = scene == Scene::Damaged;
     host.one_generation = scene.gives_way();
     host.disk.damages_snapshots_from = (scene == Scene::Damaged).then_some(1);
@@ -218,6 +224,71 @@ fn end_walk(host: &mut Host, judged: Visit<'_>) -> Checked {
     ensure(!host.engine.wants_snapshot_slice(), Check::Stuck, || "the walk doesn't end".to_owned())
 }
 
+/// What the first power cut of [`Scene::Twice`] is told by.
+const FIRST_CUT: &str = "the power is cut";
+
+/// The power is cut at each crash point of a third round at which something about snapshots is under way, and a second time wherever it can be.
+fn twice(policy: SyncPolicy, schedule: Schedule) -> Checked<Seen> {
+    let mut seen = Seen::default();
+    let mut judge = Judge::default();
+    for first in 0.. {
+        // What was written last has reached the platter, or nothing of it.
+        for reached in [false, true] {
+            let Some((mut host, at)) = first_cut(policy, schedule, first)? else {
+                seen.tally = judge.tally;
+                return Ok(seen);
+            };
+            *seen.under_way.entry(at).or_insert(0) += 1;
+            let left = host.disk.image(if reached { host.disk.images() - 1 } else { 0 });
+            host.restart(left, true)?;
+            judge.begin();
+            after_first_cut(&mut host, &mut |host| judge.at(host))?;
+        }
+    }
+    Ok(seen)
+}
+
+/// A server at the crash point of this number; `None`: there are not so many.
+fn first_cut(policy: SyncPolicy, schedule: Schedule, number: u32) -> Checked<Option<(Host, (&'static str, usize))>> {
+    let mut host = begin(Scene::Twice, policy)?;
+    host.schedule = schedule;
+    for round in 0..2 {
+        one_round(&mut host, round, &mut |_| Ok(()))?;
+    }
+    let (mut left, mut before, mut cut_at) = (number, None, None);
+    let ended = one_round(&mut host, 2, &mut |host: &Host| {
+        let (Some(at), generation) = (host.disk.snapshot_under_way(), host.disk.generation()) else { return Ok(()) };
+        if before.replace(generation) == Some(generation) {
+            return Ok(());
+        }
+        if left == 0 {
+            cut_at = Some(at);
+            return fail(Check::Stuck, || FIRST_CUT.to_owned());
+        }
+        left -= 1;
+        Ok(())
+    });
+    match (ended, cut_at) {
+        (Err(cut), Some(at)) if cut.message == FIRST_CUT => Ok(Some((host, at))),
+        (ended, _) => ended.map(|()| None),
+    }
+}
+
+/// The recovered server takes a snapshot, with writes before, while and behind.
+fn after_first_cut(host: &mut Host, judged: Visit<'_>) -> Checked {
+    let count = Command::Add { key: COUNTER, delta: 1, negated: false };
+    host.finish(judged)?;
+    host.ask(&count, judged)?;
+    host.ask(&set(DELETED, b"7", Expiry::Clear), judged)?;
+    host.request_snapshot(judged)?;
+    host.finish(judged)?;
+    host.slice(1, judged)?;
+    host.ask(&Command::Del { key: DELETED, version: None }, judged)?;
+    end_walk(host, judged)?;
+    host.ask(&count, judged)?;
+    host.finish(judged)
+}
+
 /// Many keys, of which some are new and split tables while the walk is on its way.
 fn many(host: &mut Host, judged: Visit<'_>) -> Checked {
     let unjudged = &mut |_: &Host| Ok(());
@@ -256,8 +327,10 @@ fn damage(host: &mut Host) -> Checked<u64> {
     Ok(images)
 }
 
+const BATCH: SyncPolicy = POLICIES[1];
+
 /// Every scene, policy and schedule.
-pub const SCENES: [(Scene, SyncPolicy, Schedule); 14] = [
+pub const SCENES: [(Scene, SyncPolicy, Schedule); 20] = [
     (Scene::Large, SyncPolicy::Always, Schedule::Prompt),
     (Scene::Large, SyncPolicy::Always, Schedule::Late),
     (Scene::Large, SyncPolicy::Os, Schedule::Prompt),
@@ -266,6 +339,12 @@ pub const SCENES: [(Scene, SyncPolicy, Schedule); 14] = [
     (Scene::Damaged, SyncPolicy::Always, Schedule::Late),
     (Scene::Damaged, SyncPolicy::Os, Schedule::Prompt),
     (Scene::Damaged, SyncPolicy::Os, Schedule::Late),
+    (Scene::Large, BATCH, Schedule::Prompt),
+    (Scene::Large, BATCH, Schedule::Late),
+    (Scene::CutShort, SyncPolicy::Always, Schedule::Prompt),
+    (Scene::CutShort, BATCH, Schedule::Late),
+    (Scene::Twice, SyncPolicy::Always, Schedule::Late),
+    (Scene::Twice, BATCH, Schedule::Prompt),
     (Scene::Many, SyncPolicy::Os, Schedule::Prompt),
     (Scene::Chunks, SyncPolicy::Always, Schedule::Late),
     (Scene::OneGeneration, SyncPolicy::Always, Schedule::Late),
