@@ -45,10 +45,10 @@ pub const FORMAT: u32 = 1;
 pub const HEADER_BYTES: usize = 56;
 
 /// How much stands before a block's payload.
-pub const BLOCK_HEADER_BYTES: usize = 24;
+pub(super) const BLOCK_HEADER_BYTES: usize = 24;
 
 /// How long a footer is.
-pub const FOOTER_BYTES: usize = 48;
+pub(super) const FOOTER_BYTES: usize = 48;
 
 const MAGIC: [u8; 8] = *b"OSPREYSN";
 const BLOCK_MAGIC: [u8; 4] = *b"OSB1";

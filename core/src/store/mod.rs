@@ -437,7 +437,7 @@ impl Store {
     ///
     /// # Errors
     /// No memory.
-    pub fn copy_from(&self, position: u64, bytes_max: usize, mut visit: impl FnMut(&[u8])) -> Result<Option<u64>, OutOfMemory> {
+    pub(crate) fn copy_from(&self, position: u64, bytes_max: usize, mut visit: impl FnMut(&[u8])) -> Result<Option<u64>, OutOfMemory> {
         self.index.walk_bounded(&self.slabs, position, bytes_max, |slot| visit(self.slabs.get(slot).bytes()))
     }
 

@@ -26,9 +26,6 @@ use super::failure::Failure;
 use super::survey::Segment;
 use crate::museum::planted;
 
-/// A step of writing copies about so much, bytes.
-const STEP_BYTES: usize = 1 << 20;
-
 /// Entries that were found, and what the snapshot with them will say.
 pub(super) struct Salvaged {
     pub(super) name: SnapshotName,
@@ -177,12 +174,14 @@ impl Salvaged {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
             let mut writer = SnapshotWriter::new(&self.header, crc32c_append, ChunkBytes::default()).map_err(out_of_memory)?;
             let mut position = Some(0);
+            let mut bytes = Vec::new();
             while let Some(at) = position {
                 let mut added = Ok(());
-                position = self
-                    .store
-                    .copy_from(at, STEP_BYTES, |record| added = added.and_then(|()| writer.add(record)))
-                    .map_err(out_of_memory)?;
+                position = self.store.walk(at, |record| {
+                    bytes.clear();
+                    record.encode(&mut bytes);
+                    added = added.and_then(|()| writer.add(&bytes));
+                });
                 added.map_err(out_of_memory)?;
                 file.write_all(&writer.take(Vec::new()))?;
             }

@@ -5,11 +5,16 @@ use std::ops::Range;
 
 use arbitrary::Arbitrary;
 use osprey_core::checksum::crc32c;
-use osprey_core::snapshot::format::{BLOCK_HEADER_BYTES, FOOTER_BYTES, HEADER_BYTES};
+use osprey_core::snapshot::format::HEADER_BYTES;
 use osprey_core::storage::SnapshotName;
 use osprey_core::units::Lsn;
 
 use super::damage::{Value, put};
+
+/// What stands before a block's payload.
+const BLOCK_HEADER_BYTES: usize = 24;
+
+const FOOTER_BYTES: usize = 48;
 
 type Snapshots = BTreeMap<SnapshotName, Vec<u8>>;
 

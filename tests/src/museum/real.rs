@@ -20,7 +20,7 @@ const fn bug(name: &'static str, place: &'static str, (file, test): (&'static st
     RealExhibit { name, place, story, file, test }
 }
 
-const STORAGE: &str = "host/src/storage.rs";
+const SEGMENTS: &str = "host/src/storage/segment_file.rs";
 const DRAFTS: &str = "host/src/storage/snapshots.rs";
 const SURVIVES: (&str, &str) = ("power_cut", "a_snapshot_that_was_acknowledged_survives");
 const ANSWERED: (&str, &str) = ("snapshot_server", "snapshot_is_answered_when_it_is_there_and_others_are_served_meanwhile");
@@ -41,7 +41,7 @@ pub const REAL_EXHIBITS: &[RealExhibit] = &[
     bug("draft_left", DRAFTS, GIVEN_UP, "what was written of a snapshot that is given up stays, and takes the space"),
     bug("draft_under_its_name", DRAFTS, KILLED, "a snapshot has its name as soon as it is begun"),
     bug("segment_not_removed", DRAFTS, SHORTER, "the log is not cut"),
-    bug("reserved_in_name_only", STORAGE, NO_ROOM, "space for the log is not set aside: the full disk is met in the middle of an append"),
+    bug("reserved_in_name_only", SEGMENTS, NO_ROOM, "space for the log is not set aside: the full disk is met in the middle of an append"),
     bug("answered_before_published", "core/src/engine/answer.rs", ANSWERED, "SNAPSHOT is answered when the snapshot is begun"),
     bug("snapshot_failure_poisons", "core/src/engine/mod.rs", GIVEN_UP, "a snapshot that can't be written takes the log along"),
     bug("replayed_from_the_end", "core/src/recovery.rs", KILLED, "the log is replayed from the walk's end, not from its beginning"),
