@@ -239,7 +239,7 @@ impl<'a> Encoded<'a> {
 
     /// The record's parts.
     ///
-    /// They are what [`Record::decode`] finds in them; but nothing is checked, since [`Record::encode_into`] wrote them.
+    /// They are what [`Record::decode`] finds in them; but nothing is checked, since `Record::encode_into` wrote them.
     #[must_use]
     #[inline]
     pub fn record(self) -> Record<'a> {
