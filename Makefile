@@ -70,3 +70,8 @@ fuzz:
 instructions:
 	cargo build --release -p osprey-tests --example request_cost
 	cargo run --release -p osprey-tests --bin instructions -- $(ARGS)
+
+# What osprey-core promises to its users, as a list that is compared in the gate: needs cargo-public-api and nightly. To renew it: make public-api ARGS=--renew
+.PHONY: public-api
+public-api:
+	@docs/public-api $(ARGS)

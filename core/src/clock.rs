@@ -7,6 +7,25 @@ use crate::units::Millis;
 /// The engine protects itself from a clock that does (it keeps the latest time it was told, also over a restart), but
 /// while such a clock catches up no time passes: nothing expires, and what is due by time, as the syncs of a batch, waits. A host's
 /// clock should slow down rather than stand still.
+///
+/// ```
+/// use std::time::Instant;
+///
+/// use osprey_core::clock::Clock;
+/// use osprey_core::units::Millis;
+///
+/// /// Milliseconds since the program began, on top of a time that was known then.
+/// struct SinceStart(Millis, Instant);
+///
+/// impl Clock for SinceStart {
+///     fn now(&mut self) -> Millis {
+///         Millis(self.0.0 + u64::try_from(self.1.elapsed().as_millis()).unwrap_or(u64::MAX / 2))
+///     }
+/// }
+///
+/// let mut clock = SinceStart(Millis(1_000), Instant::now());
+/// assert!(clock.now() >= Millis(1_000));
+/// ```
 pub trait Clock {
     /// Milliseconds since the Unix epoch, never less than at an earlier call.
     fn now(&mut self) -> Millis;

@@ -48,6 +48,17 @@ const WIDTH_MASK: u8 = 0b11 << WIDTH_SHIFT;
 const UNUSED_MASK: u8 = 0b11 << 6;
 
 /// A record's parts, borrowed from its bytes.
+///
+/// ```
+/// use osprey_core::record::{Kind, Record};
+/// use osprey_core::units::{Millis, Version};
+///
+/// let record = Record { kind: Kind::Set, version: Version(7), expiry: Some(Millis(1_000)), key: b"key", value: b"value" };
+/// let mut bytes = Vec::with_capacity(record.encoded_len());
+/// record.encode(&mut bytes);
+/// assert_eq!(bytes.len(), 1 + 1 + 1 + 8 + 3 + 5);
+/// assert_eq!(Record::decode(&bytes), Some(record));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// What it says.
@@ -228,7 +239,7 @@ impl<'a> Encoded<'a> {
 
     /// The record's parts.
     ///
-    /// They are what [`Record::decode`] finds in them; but nothing is checked, since [`Record::encode_into`] wrote them.
+    /// They are what [`Record::decode`] finds in them; but nothing is checked, since `Record::encode_into` wrote them.
     #[must_use]
     #[inline]
     pub fn record(self) -> Record<'a> {

@@ -22,6 +22,23 @@ use crate::wal::segment::{DatabaseId, HEADER_USED_BYTES, HeaderError, SegmentHea
 use crate::wal::writer::LogPosition;
 
 /// What recovery found and did.
+///
+/// ```
+/// # use osprey_core::engine::{DatabaseId, Engine, Entropy, Options, SetOptions};
+/// # use osprey_core::storage::memory::MemoryStorage;
+/// # use osprey_core::units::Millis;
+/// # let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(Options::new(entropy), &mut storage, Millis(1))?;
+/// # while engine.drive(&mut storage)? {}
+/// # engine.set(Millis(1), b"key", b"value", &SetOptions::default()).result?;
+/// # while engine.drive(&mut storage)? {}
+/// let (_, report) = Engine::recover(Options::new(entropy), &mut storage, Millis(2))?;
+/// assert_eq!((report.segments, report.records), (1, 1));
+/// assert!(!report.sealed, "the run before was not closed");
+/// assert_eq!(report.torn, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Segments read.

@@ -22,6 +22,12 @@ use core::fmt;
 use crate::units::Lsn;
 
 /// A segment's number: 1, 2, 3, … in the order in which the log was written.
+///
+/// ```
+/// use osprey_core::storage::SegmentNumber;
+///
+/// assert_eq!(SegmentNumber(1).next().to_string(), "wal-00000002.oswal");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentNumber(pub u64);
 
@@ -40,6 +46,16 @@ impl fmt::Display for SegmentNumber {
 }
 
 /// A snapshot's name: between which two LSNs its entries were copied. It gets it when it is whole, and not before.
+///
+/// ```
+/// use osprey_core::storage::SnapshotName;
+/// use osprey_core::units::Lsn;
+///
+/// let name = SnapshotName { begin: Lsn(120), end: Lsn(188) };
+/// assert_eq!(name.to_string(), "snap-00000120-00000188.osnap");
+/// assert_eq!(SnapshotName::parse("snap-00000120-00000188.osnap"), Some(name));
+/// assert_eq!(SnapshotName::parse("snap-120-188.osnap"), None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotName {
     /// S1: without the log up to here it is of no use. (First, so that snapshots are in the order in which they were taken.)
@@ -224,6 +240,28 @@ impl fmt::Display for StorageError {
 impl core::error::Error for StorageError {}
 
 /// The log's storage while the engine runs.
+///
+/// The least of all, for an engine whose data needn't outlive it:
+///
+/// ```
+/// use osprey_core::storage::{SnapshotOp, Storage, StorageDone, StorageError, StorageOp};
+///
+/// struct Nowhere;
+///
+/// impl Storage for Nowhere {
+///     fn submit(&mut self, op: StorageOp) -> Option<StorageDone> {
+///         let result = if matches!(op, StorageOp::Snapshot(_)) { Err(StorageError::Io(None)) } else { Ok(()) };
+///         Some(StorageDone { op, result })
+///     }
+///
+///     fn poll(&mut self) -> Option<StorageDone> {
+///         None
+///     }
+/// }
+///
+/// let done = Nowhere.submit(StorageOp::Snapshot(SnapshotOp::Discard)).expect("done at once");
+/// assert_eq!(done.result, Err(StorageError::Io(None)));
+/// ```
 pub trait Storage {
     /// Takes an operation. An implementation that does it at once returns it, done; otherwise it comes from
     /// [`Storage::poll`] later.

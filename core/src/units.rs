@@ -1,6 +1,15 @@
 //! Types for quantities, so that a time is never taken for a version.
 
 /// A point in time: milliseconds since the Unix epoch.
+///
+/// ```
+/// use osprey_core::units::Millis;
+///
+/// let now = Millis(1_700_000_000_000);
+/// let expiry = now.checked_add(60_000).expect("not at the end of time");
+/// assert_eq!((expiry.since(now), now.since(expiry)), (60_000, 0));
+/// assert_eq!(Millis::MAX.checked_add(1), None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
 
@@ -26,6 +35,13 @@ impl Millis {
 pub struct Lsn(pub u64);
 
 /// The version of a key's value. Versions of one key only grow, also over its removal; 0 stands for "no such key".
+///
+/// ```
+/// use osprey_core::units::Version;
+///
+/// assert_eq!(Version::NONE.next(), Some(Version(1)));
+/// assert_eq!(Version(u64::MAX).next(), None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 

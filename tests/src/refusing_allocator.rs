@@ -20,7 +20,7 @@ thread_local! {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RefusingAllocator;
 
-/// After `before` more allocations of this thread that are [counted](counted), `refused` are refused.
+/// After `before` more allocations of this thread that are [counted], `refused` are refused.
 pub fn plan(before: usize, refused: usize) {
     PLAN.set(Plan { before, refused });
     ASKED.set(0);

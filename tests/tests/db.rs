@@ -229,7 +229,8 @@ fn snapshots_are_taken_within_writes() {
     assert!(stats["directory_bytes"] < 700 << 10, "{} bytes of {}", stats["directory_bytes"], 4000 * 512);
     let before = contents(&mut db);
     let mut disk = db.close().unwrap().0.disk;
-    assert!(LogFiles::snapshots(&mut disk).unwrap().len() >= 2);
+    // The older generation goes before the next is begun, where it would take too much.
+    assert!(!LogFiles::snapshots(&mut disk).unwrap().is_empty());
     assert_eq!(contents(&mut open(disk, &clock, with_snapshots(64 << 10))), before);
 }
 

@@ -57,6 +57,26 @@ impl<'e> From<Record<'e>> for Entry<'e> {
 }
 
 /// How long a key stays.
+///
+/// ```
+/// # use osprey_core::engine::{DatabaseId, Engine, Entropy, Options};
+/// # use osprey_core::storage::memory::MemoryStorage;
+/// # use osprey_core::units::Millis;
+/// use osprey_core::engine::{SetExpiry, SetOptions, TimeToLive};
+///
+/// # let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(Options::new(entropy), &mut storage, Millis(1))?;
+/// # while engine.drive(&mut storage)? {}
+/// let options = SetOptions { expiry: SetExpiry::In(500), ..SetOptions::default() };
+/// engine.set(Millis(1_000), b"key", b"value", &options).result?;
+/// assert_eq!(engine.ttl(Millis(1_200), b"key").result, Ok(TimeToLive::Ms(300)));
+/// assert_eq!(engine.persist(Millis(1_200), b"key").result, Ok(true));
+/// assert_eq!(engine.ttl(Millis(1_600), b"key").result, Ok(TimeToLive::Endless));
+/// assert_eq!(engine.expire(Millis(1_600), b"key", 100, None).result, Ok(true));
+/// assert_eq!(engine.ttl(Millis(1_700), b"key").result, Ok(TimeToLive::NoKey));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeToLive {
     /// There is no such key.
@@ -68,6 +88,26 @@ pub enum TimeToLive {
 }
 
 /// The entries of several keys, in their order. See [`Engine::get_many`].
+///
+/// ```
+/// # use osprey_core::engine::{DatabaseId, Engine, Entropy, Options};
+/// # use osprey_core::storage::memory::MemoryStorage;
+/// # use osprey_core::units::Millis;
+/// # let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(Options::new(entropy), &mut storage, Millis(1))?;
+/// # while engine.drive(&mut storage)? {}
+/// engine.set_many(Millis(1), &[(b"a", b"1"), (b"b", b"2")]).result?;
+/// let entries = engine.get_many(Millis(1), &[b"b", b"c"]).result?;
+/// let values: Vec<_> = entries.map(|entry| entry.map(|entry| entry.value)).collect();
+/// assert_eq!(values, [Some(&b"2"[..]), None]);
+///
+/// let mut keys = Vec::new();
+/// let next = engine.scan(Millis(1), 0, 100, b"", |key, _| keys.push(key.to_vec())).result?;
+/// keys.sort();
+/// assert_eq!((keys, next), (vec![b"a".to_vec(), b"b".to_vec()], None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Entries<'e> {
     store: &'e Store,

@@ -110,6 +110,19 @@ pub struct Entropy {
 }
 
 /// How an engine is to run.
+///
+/// ```
+/// use osprey_core::engine::{DatabaseId, Entropy, Limits, Options, SnapshotOptions, SyncPolicy};
+///
+/// let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
+/// let options = Options {
+///     limits: Limits { memory_bytes_max: 64 << 20, ..Limits::default() },
+///     sync_policy: SyncPolicy::Batch { delay_ms: 20, bytes: 256 << 10 },
+///     snapshots: Some(SnapshotOptions::default()), // only where storage does them
+///     ..Options::new(entropy)
+/// };
+/// assert!(options.segment_bytes >= options.segment_bytes_min(), "the largest request fits");
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Bounds.

@@ -9,6 +9,26 @@ const LINE_END: &[u8] = b"\r\n";
 
 /// The rest of the last reply that [`Engine::serve_lending`](super::Engine::serve_lending) has begun: it follows what was appended to `out`. The host sends it
 /// or, as far as it can't, appends it to `out`; before its next call of the engine, which the compiler sees to.
+///
+/// ```
+/// # use osprey_core::engine::{DatabaseId, Engine, Entropy, Options, Session};
+/// # use osprey_core::storage::memory::MemoryStorage;
+/// # use osprey_core::units::Millis;
+/// # let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(Options::new(entropy), &mut storage, Millis(1))?;
+/// # while engine.drive(&mut storage)? {}
+/// # let (mut session, mut out) = (Session::new(), Vec::new());
+/// engine.serve(Millis(1), &mut session, b"SET key 9\r\n123456789\r\n", &mut out);
+/// out.clear();
+/// let (_, lent) = engine.serve_lending(Millis(1), &mut session, b"GET key\r\n", &mut out, 8);
+/// let mut payload = lent.expect("it has eight bytes or more");
+/// assert_eq!(out, b"VALUE 9 1 -1\r\n");
+/// payload.advance(3); // so many were sent
+/// payload.append_to(&mut out).expect("there is memory");
+/// assert_eq!(out, b"VALUE 9 1 -1\r\n456789\r\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Payload<'e> {

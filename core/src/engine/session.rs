@@ -14,6 +14,28 @@ struct Gate {
 }
 
 /// One connection's state. The host keeps it beside the connection's buffers and passes it to every call.
+///
+/// ```
+/// # use osprey_core::engine::{DatabaseId, Engine, Entropy, Options};
+/// # use osprey_core::storage::memory::MemoryStorage;
+/// # use osprey_core::units::Millis;
+/// use osprey_core::engine::{Next, Session};
+///
+/// # let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(Options::new(entropy), &mut storage, Millis(1))?;
+/// # while engine.drive(&mut storage)? {}
+/// let (mut session, mut unsent) = (Session::new(), Vec::new());
+/// let input = b"PING\r\nINCR n\r\nGET";
+/// let served = engine.serve(Millis(1), &mut session, input, &mut unsent);
+/// assert_eq!((served.consumed, served.next), (14, Next::Read { at_least: 4 }));
+/// assert_eq!(unsent, b"PONG\r\n1\r\n");
+/// assert_eq!(session.releasable(engine.watermark(), unsent.len()), 6, "the number waits for the log");
+/// unsent.drain(..6); // sent
+/// while engine.drive(&mut storage)? {}
+/// assert_eq!(session.releasable(engine.watermark(), unsent.len()), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Session {
     pub(super) parser: Parser,

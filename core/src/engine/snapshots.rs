@@ -94,7 +94,29 @@ impl fmt::Display for SnapshotFailure {
     }
 }
 
+impl core::error::Error for SnapshotFailure {}
+
 /// A snapshot that somebody waits for: see [`Engine::snapshot_outcome`](super::Engine::snapshot_outcome).
+///
+/// ```
+/// # use osprey_core::engine::{DatabaseId, Engine, Entropy, Options, SetOptions, SnapshotOptions};
+/// # use osprey_core::storage::memory::MemoryStorage;
+/// # use osprey_core::units::Millis;
+/// # let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
+/// # let mut storage = MemoryStorage::new();
+/// let options = Options { snapshots: Some(SnapshotOptions::default()), ..Options::new(entropy) };
+/// let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1))?;
+/// while engine.drive(&mut storage)? {}
+/// engine.set(Millis(1), b"key", b"value", &SetOptions::default()).result?;
+/// let ticket = engine.request_snapshot()?.expect("there is none yet");
+/// while engine.snapshot_outcome(ticket).is_none() {
+///     engine.snapshot_slice(Millis(1), || true);
+///     engine.drive(&mut storage)?;
+/// }
+/// assert_eq!(engine.snapshot_outcome(ticket), Some(Ok(())));
+/// assert_eq!(engine.newest_snapshot().map(|name| name.end), Some(engine.last_lsn()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u64);
 

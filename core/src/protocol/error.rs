@@ -3,6 +3,13 @@
 use core::fmt;
 
 /// The word behind `ERR`.
+///
+/// ```
+/// use osprey_core::protocol::error::ErrorCode;
+///
+/// assert_eq!(ErrorCode::from_word(b"READONLY"), ErrorCode::ReadOnly);
+/// assert_eq!(ErrorCode::ReadOnly.as_str(), "READONLY");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// Malformed command, arguments, key or number.

@@ -1,5 +1,16 @@
 //! Replies to bytes. Every function appends one whole line or value to `out`, or, without memory, fails; what it has
 //! appended then is for the caller to cut off.
+//!
+//! ```
+//! use osprey_core::protocol::error::ErrorCode;
+//! use osprey_core::protocol::reply;
+//! use osprey_core::units::{Millis, Version};
+//!
+//! let mut out = Vec::new();
+//! reply::value(&mut out, b"hello", Version(3), Some(Millis(1_000))).expect("there is memory");
+//! reply::error(&mut out, ErrorCode::BadReq, "what\nis that?").expect("there is memory");
+//! assert_eq!(out, b"VALUE 5 3 1000\r\nhello\r\nERR BADREQ what?is that?\r\n");
+//! ```
 
 use alloc::vec::Vec;
 use core::fmt;

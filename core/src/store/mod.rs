@@ -60,6 +60,27 @@ impl<'a> Lookup<'a> {
 pub(crate) struct Before(Option<Slot>);
 
 /// All keys.
+///
+/// ```
+/// # use osprey_core::engine::{DatabaseId, Engine, Entropy, Options, SetOptions};
+/// # use osprey_core::storage::memory::MemoryStorage;
+/// # use osprey_core::units::Millis;
+/// # let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(Options::new(entropy), &mut storage, Millis(1))?;
+/// # while engine.drive(&mut storage)? {}
+/// # engine.set(Millis(1), b"key", b"value", &SetOptions::default()).result?;
+/// // An engine's, to be looked at. What it shows need not be in the log yet.
+/// let store = engine.store();
+/// assert_eq!(store.lookup(store.hash(b"key"), b"key", Millis(1)).live().map(|record| record.value), Some(&b"value"[..]));
+/// let mut bytes = 0;
+/// let mut cursor = Some(0);
+/// while let Some(at) = cursor {
+///     cursor = store.walk(at, |record| bytes += record.value.len());
+/// }
+/// assert_eq!((store.len(), bytes), (1, 5));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Store {
     index: Index,

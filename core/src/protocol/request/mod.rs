@@ -76,6 +76,19 @@ pub enum Step<'a> {
 }
 
 /// The parser of one connection.
+///
+/// ```
+/// use osprey_core::engine;
+/// use osprey_core::protocol::command::Command;
+/// use osprey_core::protocol::request::{Parser, Step};
+///
+/// let limits = engine::Limits::default().request;
+/// let mut parser = Parser::default();
+/// let input = b"GET one\r\nGET tw";
+/// let Step::Request { command, consumed } = parser.next(&limits, input) else { panic!("it is whole") };
+/// assert_eq!((command, consumed), (Command::Get { key: b"one" }, 9));
+/// assert_eq!(parser.next(&limits, &input[consumed..]), Step::Incomplete { at_least: 7 });
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Parser {
     /// What is still to be skipped of a refused request.
