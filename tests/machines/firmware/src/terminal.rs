@@ -27,6 +27,8 @@ pub trait Board {
     fn entropy(&mut self) -> Entropy;
     /// The time.
     fn now(&mut self) -> Millis;
+    /// The latest time that the log knows, before anything is served: a clock that begins anew with each start goes on from there.
+    fn go_on_from(&mut self, _latest: Millis) {}
     /// What has arrived on the line, if anything has.
     fn receive(&mut self) -> Option<u8>;
     /// Sends on the line.
@@ -91,6 +93,7 @@ fn run<B: Board>(board: &mut B) -> Result<core::convert::Infallible, Failure> {
     options.segment_bytes = log.segment_bytes();
     let now = board.now();
     let (mut engine, report) = Engine::recover(options, &mut log, now).map_err(Failure::Recovery)?;
+    board.go_on_from(engine.now());
     drive(&mut engine, &mut log, now)?;
     let (keys, peak) = (engine.store().len(), board.heap_peak_bytes());
     let _ = write!(Line(board), "# osprey: {keys} keys from {} records, heap peak {peak} bytes\r\n", report.records);
