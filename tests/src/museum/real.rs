@@ -88,7 +88,7 @@ pub const REAL_EXHIBITS: &[RealExhibit] = &[
         (TOOLS, "a_dump_loaded_and_dumped_again_is_the_same"),
         "load forgets the version floor",
     ),
-    bug("nothing_set_aside", "host/src/tools/repair.rs", (REPAIR, "a_segment_that_is_missing"), "repair keeps no copy of what it replaces"),
+    bug("nothing_set_aside", "host/src/tools/repair.rs", (REPAIR, "a_bit_in_a_frames_payload"), "repair keeps no copy of what it replaces"),
     bug(
         "repair_not_carried_on",
         "host/src/tools/repair.rs",
