@@ -28,6 +28,8 @@ struct Claim {
     /// How many frames there were when it was handed out.
     frames: usize,
     state: State,
+    /// A sync is under way that covers it.
+    in_sync: bool,
     /// Of a segment's header: its epoch.
     epoch: Option<u64>,
 }
@@ -98,6 +100,7 @@ impl History {
                     lsn: number(data, 24),
                     frames: self.frames.len(),
                     state: State::HandedOut,
+                    in_sync: false,
                     epoch: None,
                 });
             }
@@ -111,9 +114,23 @@ impl History {
                 self.epoch = epoch;
                 self.claims.retain(|claim| claim.segment != segment.0);
                 let frames = self.frames.len();
-                self.claims.push(Claim { segment: segment.0, from: 0, to: 96, lsn, frames, state: State::HandedOut, epoch: Some(epoch) });
+                self.claims.push(Claim {
+                    segment: segment.0,
+                    from: 0,
+                    to: 96,
+                    lsn,
+                    frames,
+                    state: State::HandedOut,
+                    in_sync: false,
+                    epoch: Some(epoch),
+                });
             }
-            StorageOp::Sync { .. } => self.syncing = Some(self.written),
+            StorageOp::Sync { segment, .. } => {
+                self.syncing = Some(self.written);
+                for claim in self.claims.iter_mut().filter(|claim| claim.segment == segment.0) {
+                    claim.in_sync = claim.state == State::Written;
+                }
+            }
             // Whether that has happened is uncertain from now on.
             StorageOp::Snapshot(SnapshotOp::RemoveSegment { segment }) => self.claims.retain(|claim| claim.segment != segment.0),
             StorageOp::Reserve { .. } | StorageOp::Snapshot(_) => {}
@@ -134,10 +151,9 @@ impl History {
             }
             StorageOp::Sync { segment, .. } => {
                 let written = self.syncing.take().unwrap_or(0);
-                for claim in self.claims.iter_mut().filter(|claim| claim.segment == segment.0 && claim.frames <= written) {
-                    if claim.state == State::Written {
-                        claim.state = State::Durable;
-                    }
+                for claim in self.claims.iter_mut().filter(|claim| claim.segment == segment.0 && claim.in_sync) {
+                    claim.state = State::Durable;
+                    claim.in_sync = false;
                 }
                 self.synced(segment.0, written);
             }

@@ -52,7 +52,9 @@ impl Settings {
         let (snapshots, long) = snapshots(choices);
         options.snapshots = snapshots;
         if snapshots.is_some() {
-            options.chunk = ChunkBytes::nearest([4096, 512, 1536, 256 << 10][choices.below(4)]);
+            // Values of 70 KB would be cut into too many.
+            let least = options.limits.request.value_bytes_max / 10;
+            options.chunk = ChunkBytes::nearest([4096, 512, 1536, 256 << 10][choices.below(4)].max(least));
         }
         let long = long && !crowded;
         if long {

@@ -76,6 +76,9 @@ impl Disk {
             Crash::Kill => {
                 let mut lost = false;
                 for file in &mut self.files {
+                    if planted("append_buffered") {
+                        file.cut_power(Loss::All, choices);
+                    }
                     lost |= file.kill(choices);
                 }
                 lost
