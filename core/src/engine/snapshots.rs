@@ -45,7 +45,7 @@ pub struct SnapshotOptions {
     pub automatic: bool,
     /// So much log may come together before one is taken, bytes; more, where it is less than half of the data; less, where [`SnapshotOptions::stored_percent_max`] asks for it.
     pub log_bytes_max: u64,
-    /// What log and snapshots should take at most, percent of what a snapshot of the data takes (but no less than `log_bytes_max`): a snapshot is taken earlier for it, and the older
+    /// What log and snapshots should take at most, percent of what a snapshot of the data takes (but no less than twice `log_bytes_max`, and that once): a snapshot is taken earlier for it, and the older
     /// generation goes before the next is begun. Beside it come what is written while a snapshot is taken, and that segments are removed whole. Less than 250 can't be kept.
     /// 0: there is no limit, and the older generation always stays until the next is there. It is no limit, either, where [`Retention`] keeps more.
     pub stored_percent_max: u64,

@@ -25,7 +25,9 @@ impl Space {
     fn limit(&self, options: &SnapshotOptions) -> Option<u64> {
         let keeps_more = options.retention.keep_ms > 0 || options.retention.keep_bytes > 0;
         let bounded = options.stored_percent_max > 0 && !keeps_more;
-        bounded.then(|| (self.coming / 100).saturating_mul(options.stored_percent_max).max(options.log_bytes_max))
+        // Next to little data the log may be as long as was asked for, twice: else one snapshot would follow the other.
+        let least = options.log_bytes_max.saturating_mul(2).saturating_add(self.coming);
+        bounded.then(|| (self.coming / 100).saturating_mul(options.stored_percent_max).max(least))
     }
 
     /// Whether there is so much log that a snapshot is due.
@@ -81,9 +83,9 @@ mod tests {
 
     #[test]
     fn little_data_has_room_for_its_log() {
-        let space = |log| Space { data: MIB, coming: MIB, stored: 0, newest: MIB, log: log * MIB };
-        assert!(!space(250).is_due(&options()) && space(255).is_due(&options()));
-        assert!(!space(0).passes(&options(), 255 * MIB));
+        let space = |log| Space { data: 64 * MIB, coming: 64 * MIB, stored: 64 * MIB, newest: 64 * MIB, log: log * MIB };
+        assert!(!space(256).is_due(&options()) && space(257).is_due(&options()));
+        assert!(!space(0).passes(&options(), 512 * MIB) && space(0).passes(&options(), 513 * MIB));
     }
 
     #[test]
