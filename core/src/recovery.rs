@@ -232,6 +232,7 @@ pub fn recover(
         buffer: Vec::new(),
         segments: Vec::new(),
         older: Vec::new(),
+        epoch_before: None,
         snapshots,
         base: Base::default(),
         time: Millis(0),
@@ -270,6 +271,8 @@ struct Log<'a, F> {
     segments: Vec<Segment>,
     /// Those before them, which nobody needs to read.
     older: Vec<SegmentInfo>,
+    /// The epoch of the last of them.
+    epoch_before: Option<u64>,
     snapshots: Vec<SnapshotInfo>,
     base: Base,
     time: Millis,
@@ -315,6 +318,7 @@ impl<F: LogFiles> Log<'_, F> {
     fn open_from(&mut self, segments: &[(SegmentNumber, u64)], begin: Lsn) -> Result<(), RecoveryError> {
         self.segments.clear();
         self.older.clear();
+        self.epoch_before = None;
         let wanted = Lsn(begin.0.saturating_add(1));
         for (at, &(number, length)) in segments.iter().enumerate().rev() {
             let header = self.header(number)?;
@@ -345,11 +349,12 @@ impl<F: LogFiles> Log<'_, F> {
     /// Segments that aren't needed any more may be damaged: what isn't known of them is taken from the one that is needed.
     fn note_older(&mut self, before: &[(SegmentNumber, u64)], first: &SegmentHeader) -> Result<(), RecoveryError> {
         for &(number, bytes) in before {
-            let (first_lsn, time) = match self.header(number) {
-                Ok(header) if header.first_lsn <= first.first_lsn => (header.first_lsn, header.time),
+            let SegmentHeader { first_lsn, time, epoch, .. } = match self.header(number) {
+                Ok(header) if header.first_lsn <= first.first_lsn => header,
                 Err(error @ RecoveryError::Storage(..)) => return Err(error),
-                _ => (first.first_lsn, first.time),
+                _ => *first,
             };
+            self.epoch_before = Some(epoch);
             self.older.push(SegmentInfo { number, first_lsn, time, bytes });
         }
         Ok(())
@@ -417,14 +422,16 @@ impl<F: LogFiles> Log<'_, F> {
         let mut follows = tail.chain;
         for at in 0..self.segments.len() {
             let Some(&Segment { header, length }) = self.segments.get(at) else { break };
-            // A segment without a record is replaced, so that starting a server often doesn't fill the directory.
             let before = tail.next_lsn;
             let reader = self.replay_segment(&header, length, &mut tail)?;
             self.report.bytes += reader.end();
             // Its header and what was reserved behind its end, too.
             passed = passed.saturating_add(length);
             self.reached.bytes = passed;
-            next_segment = if tail.next_lsn == before || planted("segment_reused") { header.number } else { header.number.next() };
+            // A segment without a record is replaced, so that starting a server often doesn't fill the directory. Not where the one before is of the same epoch and
+            // wasn't read: its SEAL may be lost, and then only a header of that epoch says how the chain goes on.
+            let replaced = tail.next_lsn == before && (at > 0 || self.epoch_before != Some(header.epoch));
+            next_segment = if replaced || planted("segment_reused") { header.number } else { header.number.next() };
             let next = self.segments.get(at + 1).map(|next| next.header);
             self.report.sealed = reader.sealed() && next.is_none();
             if self.report.sealed {

@@ -170,6 +170,11 @@ impl World {
             // It is gone, and only its removal had failed.
             return Ok(());
         }
+        let first_lsn = |bytes: &[u8]| bytes.get(56..64).map(<[u8]>::to_vec);
+        if behind().nth(1).is_some_and(|(_, next)| behind().next().is_some_and(|(_, bytes)| first_lsn(&bytes) == first_lsn(&next))) {
+            // It holds no record, so nothing is restored with it.
+            return Ok(());
+        }
         if retention.keep_bytes > 0 {
             let bytes: u64 = behind().map(|(_, bytes)| bytes.len() as u64).sum();
             let wanted = bytes <= retention.keep_bytes;
