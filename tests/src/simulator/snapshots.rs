@@ -171,7 +171,7 @@ impl World {
             return Ok(());
         }
         let first_lsn = |bytes: &[u8]| bytes.get(56..64).map(<[u8]>::to_vec);
-        if behind().nth(1).is_some_and(|(_, next)| behind().next().is_some_and(|(_, bytes)| first_lsn(&bytes) == first_lsn(&next))) {
+        if behind().nth(1).is_some_and(|(_, next)| behind().next().is_some_and(|(_, bytes)| first_lsn(bytes) == first_lsn(next))) {
             // It holds no record, so nothing is restored with it.
             return Ok(());
         }
