@@ -150,7 +150,7 @@ impl<S: Storage, C: Clock> Db<S, C> {
         let spot = found?;
         if waited {
             // Much may have moved meanwhile.
-            let store = self.engine.store();
+            let (store, now) = (self.engine.store(), self.engine.now());
             return Ok(store.lookup(store.hash(key), key, now).live().map(Entry::from));
         }
         Ok(spot.and_then(|spot| self.engine.store().record_at(spot)).map(Entry::from))
@@ -347,7 +347,17 @@ impl<S: Storage, C: Clock> Db<S, C> {
         self.begin()?;
         self.engine.close();
         while !self.engine.closed() {
-            self.go_on()?;
+            match self.go_on() {
+                // There was nothing to seal.
+                Err(Error::Stalled) if self.engine.closed() => break,
+                gone_on => gone_on?,
+            }
+        }
+        // Who opens it again must not meet what it is still doing, the making of the next segment say.
+        while self.storage.under_way > 0 {
+            if let Some(done) = self.storage.wait() {
+                self.engine.storage_done(done)?;
+            }
         }
         Ok(self.storage.storage)
     }
@@ -370,11 +380,12 @@ impl<S: Storage, C: Clock> Db<S, C> {
 
     fn write<T>(&mut self, call: impl FnMut(&mut Engine, Millis) -> Answer<T>) -> Result<T, Error> {
         let now = self.begin()?;
-        let result = self.call(now, call)?;
-        if !self.batching {
+        let result = self.call(now, call);
+        // Also if it was refused: space and memory come back by what is done here.
+        if !self.batching && matches!(result, Ok(_) | Err(Error::Refused(_))) {
             self.attend(now)?;
         }
-        Ok(result)
+        result
     }
 
     /// Calls until storage isn't busy any more, then waits for what the result depends on; also for an error's.
@@ -426,7 +437,10 @@ impl<S: Storage, C: Clock> Db<S, C> {
             let mut steps = 1..=1;
             self.engine.snapshot_slice(now, || steps.next().is_some());
         }
-        self.engine.drive(&mut self.storage)?;
+        if self.engine.drive(&mut self.storage)? {
+            // What has ended may have set a deadline.
+            self.tick_at = self.engine.tick(now);
+        }
         Ok(())
     }
 }

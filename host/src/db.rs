@@ -94,3 +94,36 @@ pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Db, OpenErr
     let clock = SystemClock::not_before(engine.now());
     Db::with_engine(engine, storage, clock).map_err(OpenError::Log)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_that_is_given_back_serves_again() {
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..3 {
+            // One segment without a record: the next start replaces it.
+            open(directory.path()).unwrap().close().unwrap();
+        }
+        let mut db = open(directory.path()).unwrap();
+        for round in 0..20_u8 {
+            db.set(b"round", &[round]).unwrap();
+            let storage = db.close().unwrap();
+            db = Db::open(storage, SystemClock::default(), options().unwrap()).unwrap();
+            assert_eq!(db.get(b"round").unwrap().expect("it was set").value, [round]);
+        }
+    }
+
+    #[test]
+    fn nobody_works_in_a_directory_that_is_open_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        for round in 0..20_u8 {
+            let mut db = open(directory.path()).unwrap();
+            db.set(b"round", &[round]).unwrap();
+            drop(db);
+            let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert!(names.iter().all(|name| !name.to_string_lossy().ends_with(".next")), "{names:?}");
+        }
+    }
+}

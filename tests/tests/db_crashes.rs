@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use osprey_core::clock::Clock;
 use osprey_core::db::{Db, Error};
+use osprey_core::engine;
 use osprey_core::storage::memory::MemoryStorage;
 use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageDone, StorageError, StorageOp};
 use osprey_core::units::{Millis, Version};
@@ -211,4 +212,27 @@ fn without_a_sync_a_power_cut_leaves_one_state_from_before() {
     for loss in [Loss::All, Loss::Mixed, Loss::Tail, Loss::Head] {
         (0..12).for_each(|seed| cut_everywhere(SyncPolicy::Batch { delay_ms: 20, bytes: 1000 }, Crash::PowerCut(loss), seed));
     }
+}
+
+#[test]
+fn writes_go_on_when_there_is_space_again() {
+    let mut disk = Disk::default();
+    disk.full = true;
+    let disk = LateDisk::new(disk, usize::MAX, 1);
+    let mut db = Db::open(disk.clone(), clock(), small_options(SyncPolicy::Always)).unwrap();
+    // Long enough that it is tried again, in vain.
+    for _ in 0..3000 {
+        assert_eq!(db.set(b"key", b"value"), Err(Error::Refused(engine::Error::ReadOnly)));
+    }
+    disk.0.borrow_mut().disk.full = false;
+    assert!((0..3000).any(|_| db.set(b"key", b"value").is_ok()), "nobody has looked whether there is space");
+    db.close().unwrap();
+}
+
+#[test]
+fn a_database_that_never_had_space_can_be_closed() {
+    let mut disk = Disk::default();
+    disk.full = true;
+    let db = Db::open(LateDisk::new(disk, usize::MAX, 1), clock(), small_options(SyncPolicy::Always)).unwrap();
+    db.close().unwrap();
 }
