@@ -17,7 +17,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, Storage, StorageDone, StorageError, StorageOp};
@@ -82,6 +82,7 @@ pub struct FileStorage {
     syncer: Sender<Task>,
     reserver: Sender<Task>,
     snapshotter: Sender<Task>,
+    threads: Vec<JoinHandle<()>>,
     ended: Receiver<Ended>,
     /// Appends and starts are done by whoever submits them.
     appends_at_once: bool,
@@ -184,10 +185,12 @@ impl FileStorage {
         let directory = Directory { path: path.to_owned(), handle, reservation, draft: Arc::default() };
         let wake: Wake = Arc::new(wake);
         let (report, ended) = channel();
-        let appender = start("osprey-append", report.clone(), Arc::clone(&wake)).map_err(failed)?;
-        let syncer = start("osprey-sync", report.clone(), Arc::clone(&wake)).map_err(failed)?;
-        let reserver = start("osprey-reserve", report.clone(), Arc::clone(&wake)).map_err(failed)?;
-        let snapshotter = start("osprey-snapshot", report, wake).map_err(failed)?;
+        let mut threads = Vec::new();
+        let mut start = |name, report| start(name, report, Arc::clone(&wake)).map(|(tasks, thread)| (threads.push(thread), tasks).1);
+        let appender = start("osprey-append", report.clone()).map_err(failed)?;
+        let syncer = start("osprey-sync", report.clone()).map_err(failed)?;
+        let reserver = start("osprey-reserve", report.clone()).map_err(failed)?;
+        let snapshotter = start("osprey-snapshot", report).map_err(failed)?;
         let storage = Self {
             directory,
             open: HashMap::new(),
@@ -198,6 +201,7 @@ impl FileStorage {
             syncer,
             reserver,
             snapshotter,
+            threads,
             ended,
             appends_at_once: false,
             syncing: 0,
@@ -274,15 +278,22 @@ impl FileStorage {
 
 impl Drop for FileStorage {
     fn drop(&mut self) {
-        if let Some((number, _)) = self.reserved.take() {
-            // It would be removed at the next start anyway.
-            let _ = fs::remove_file(self.directory.reserved(number));
+        // The lock goes when nobody works in the directory any more: threads end with their queues.
+        for tasks in [&mut self.appender, &mut self.syncer, &mut self.reserver, &mut self.snapshotter] {
+            *tasks = channel().0;
         }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        // It would be done at the next start anyway.
+        let _ = self.remove_reserved();
     }
 }
 
 impl Storage for FileStorage {
     fn submit(&mut self, op: StorageOp) -> Option<StorageDone> {
+        // Recovery is over: a name that it has read may soon be another file's, and a file without a name keeps its space as long as it is open.
+        (self.reading, self.reading_snapshot) = (None, None);
         let job = self.take_job(op);
         if let (StorageOp::Append { segment, offset, data, sync: false }, Some(file)) = (&job.op, &job.file)
             && !file.waits_for(data.len())
@@ -453,9 +464,9 @@ fn start_segment(
     directory.sync()
 }
 
-fn start(name: &str, report: Sender<Ended>, wake: Wake) -> io::Result<Sender<Task>> {
+fn start(name: &str, report: Sender<Ended>, wake: Wake) -> io::Result<(Sender<Task>, JoinHandle<()>)> {
     let (jobs, queue) = channel::<Task>();
-    thread::Builder::new().name(name.to_owned()).spawn(move || {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
         let mut scratch = Scratch::default();
         while let Ok(task) = queue.recv() {
             match task {
@@ -469,7 +480,7 @@ fn start(name: &str, report: Sender<Ended>, wake: Wake) -> io::Result<Sender<Tas
             }
         }
     })?;
-    Ok(jobs)
+    Ok((jobs, thread))
 }
 
 /// Locks a data directory for as long as the file is open.
