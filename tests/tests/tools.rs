@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use osprey::client::blocking::Client;
 use osprey_core::protocol::command::{SetExpiry, SetOptions};
@@ -432,6 +434,9 @@ fn data_in_blocks(directory: &Path, rounds: u32) -> String {
         client.del(format!("key:{}", 190 + round), None).expect("deleted");
         if round < rounds {
             client.snapshot().expect("published");
+            // What only generations before needed goes behind the answer.
+            let before = directory.join(format!("wal-{round:08}.oswal"));
+            (0..1000).take_while(|_| before.exists()).for_each(|_| thread::sleep(Duration::from_millis(5)));
         }
         server.stop();
     }
