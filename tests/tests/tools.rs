@@ -153,9 +153,9 @@ fn a_backup_is_restored_whole_or_as_of_an_earlier_moment() {
     let mut set = |value: &str| client.set("key", value, &SetOptions::default()).expect("stored");
     set("first");
     set("second");
-    std::thread::sleep(std::time::Duration::from_millis(30));
+    thread::sleep(Duration::from_millis(30));
     let between = jiff_now();
-    std::thread::sleep(std::time::Duration::from_millis(30));
+    thread::sleep(Duration::from_millis(30));
     set("third");
     server.stop();
 
@@ -315,7 +315,7 @@ fn strings_come_over_from_the_redis_that_is_installed() {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         assert!(std::time::Instant::now() < deadline, "redis-server does not start");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     let compressed = "abcdefgh".repeat(200);
     let commands = format!(
