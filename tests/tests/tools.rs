@@ -312,7 +312,7 @@ fn strings_come_over_from_the_redis_that_is_installed() {
         eprintln!("NOT RUN: redis-server is not installed (Debian: apt-get install redis-server); the fixture was read instead");
         return;
     };
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         assert!(std::time::Instant::now() < deadline, "redis-server does not start");
         thread::sleep(Duration::from_millis(5));
