@@ -309,3 +309,34 @@ impl Storage for MemoryStorage {
         self.ended.pop_front()
     }
 }
+
+/// As a host that recovers from the same storage that it writes to.
+impl LogFiles for MemoryStorage {
+    fn segments(&mut self) -> Result<Vec<(SegmentNumber, u64)>, StorageError> {
+        LogFiles::segments(&mut self.disk)
+    }
+
+    fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        self.disk.read(segment, offset, buffer)
+    }
+
+    fn truncate(&mut self, segment: SegmentNumber, length: u64) -> Result<(), StorageError> {
+        self.disk.truncate(segment, length)
+    }
+
+    fn remove(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
+        self.disk.remove(segment)
+    }
+
+    fn sync(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
+        self.disk.sync(segment)
+    }
+
+    fn snapshots(&mut self) -> Result<Vec<(SnapshotName, u64)>, StorageError> {
+        LogFiles::snapshots(&mut self.disk)
+    }
+
+    fn read_snapshot(&mut self, name: SnapshotName, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        self.disk.read_snapshot(name, offset, buffer)
+    }
+}

@@ -12,7 +12,6 @@ use std::time::Duration;
 use memory_log::MemoryLog;
 use osprey::storage::{FileStorage, Reservation};
 use osprey_core::conformance::{Rule, Subject, check};
-use osprey_core::storage::StorageError;
 use osprey_tests::faulty_storage::{Fault, FaultyStorage};
 use osprey_tests::memory_storage::MemoryStorage;
 use tempfile::TempDir;
@@ -113,27 +112,24 @@ fn the_servers_files_conform() {
 struct Memory;
 
 impl Subject for Memory {
-    type Storage = Working;
+    type Storage = MemoryStorage;
 
-    fn create(&mut self) -> Working {
-        Working(MemoryStorage::default())
+    fn create(&mut self) -> MemoryStorage {
+        MemoryStorage::default()
     }
 
-    fn kill(&mut self, storage: Working) -> Working {
-        Working(MemoryStorage::new(storage.0.disk))
+    fn kill(&mut self, storage: MemoryStorage) -> MemoryStorage {
+        MemoryStorage::new(storage.disk)
     }
 
     fn cuts_power(&self) -> bool {
         true
     }
 
-    fn cut_power(&mut self, storage: Working) -> Working {
-        Working(MemoryStorage::new(storage.0.disk.after_power_cut()))
+    fn cut_power(&mut self, storage: MemoryStorage) -> MemoryStorage {
+        MemoryStorage::new(storage.disk.after_power_cut())
     }
 }
-
-/// A disk at work, which can be read, too.
-struct Working(MemoryStorage);
 
 #[test]
 fn the_tests_disk_conforms() {
@@ -221,49 +217,4 @@ fn every_broken_rule_is_found_and_named() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-mod working {
-    use super::{StorageError, Working};
-    use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, Storage, StorageDone, StorageOp};
-
-    impl Storage for Working {
-        fn submit(&mut self, op: StorageOp) -> Option<StorageDone> {
-            self.0.submit(op)
-        }
-
-        fn poll(&mut self) -> Option<StorageDone> {
-            self.0.poll()
-        }
-    }
-
-    impl LogFiles for Working {
-        fn segments(&mut self) -> Result<Vec<(SegmentNumber, u64)>, StorageError> {
-            LogFiles::segments(&mut self.0.disk)
-        }
-
-        fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-            self.0.disk.read(segment, offset, buffer)
-        }
-
-        fn truncate(&mut self, segment: SegmentNumber, length: u64) -> Result<(), StorageError> {
-            self.0.disk.truncate(segment, length)
-        }
-
-        fn remove(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
-            self.0.disk.remove(segment)
-        }
-
-        fn sync(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
-            self.0.disk.sync(segment)
-        }
-
-        fn snapshots(&mut self) -> Result<Vec<(SnapshotName, u64)>, StorageError> {
-            LogFiles::snapshots(&mut self.0.disk)
-        }
-
-        fn read_snapshot(&mut self, name: SnapshotName, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-            self.0.disk.read_snapshot(name, offset, buffer)
-        }
-    }
 }

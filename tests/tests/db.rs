@@ -11,7 +11,7 @@ use osprey_core::clock::Clock;
 use osprey_core::db::{Db, Error, OpenError};
 use osprey_core::engine::{self, Options, SetExpiry, SetOptions, SnapshotOptions, TimeToLive};
 use osprey_core::storage::memory::MemoryStorage as CoreStorage;
-use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, Storage, StorageDone, StorageError, StorageOp};
+use osprey_core::storage::{LogFiles, Storage, StorageError};
 use osprey_core::units::{Millis, Version};
 use osprey_core::wal::writer::SyncPolicy;
 use osprey_tests::machine::small_options;
@@ -33,54 +33,10 @@ impl Clock for TestClock {
     }
 }
 
-/// The tests' storage, which recovery reads as well.
-#[derive(Debug, Default)]
-struct Whole(MemoryStorage);
-
-impl Storage for Whole {
-    fn submit(&mut self, op: StorageOp) -> Option<StorageDone> {
-        self.0.submit(op)
-    }
-
-    fn poll(&mut self) -> Option<StorageDone> {
-        self.0.poll()
-    }
-}
-
-impl LogFiles for Whole {
-    fn segments(&mut self) -> Result<Vec<(SegmentNumber, u64)>, StorageError> {
-        LogFiles::segments(&mut self.0.disk)
-    }
-
-    fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-        self.0.disk.read(segment, offset, buffer)
-    }
-
-    fn truncate(&mut self, segment: SegmentNumber, length: u64) -> Result<(), StorageError> {
-        self.0.disk.truncate(segment, length)
-    }
-
-    fn remove(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
-        self.0.disk.remove(segment)
-    }
-
-    fn sync(&mut self, segment: SegmentNumber) -> Result<(), StorageError> {
-        self.0.disk.sync(segment)
-    }
-
-    fn snapshots(&mut self) -> Result<Vec<(SnapshotName, u64)>, StorageError> {
-        LogFiles::snapshots(&mut self.0.disk)
-    }
-
-    fn read_snapshot(&mut self, name: SnapshotName, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
-        self.0.disk.read_snapshot(name, offset, buffer)
-    }
-}
-
-type TestDb = Db<Whole, TestClock>;
+type TestDb = Db<MemoryStorage, TestClock>;
 
 fn open(disk: Disk, clock: &TestClock, options: Options) -> TestDb {
-    Db::open(Whole(MemoryStorage::new(disk)), clock.clone(), options).unwrap()
+    Db::open(MemoryStorage::new(disk), clock.clone(), options).unwrap()
 }
 
 fn always() -> Options {
@@ -120,7 +76,7 @@ fn every_call_does_what_its_name_says() {
     assert_eq!((db.compare_and_delete(b"a", Version(1)), db.delete(b"a")), (Ok(true), Ok(false)));
     assert_eq!(contents(&mut db).into_keys().collect::<Vec<_>>(), [b"b".to_vec(), b"number".to_vec()]);
     let before = contents(&mut db);
-    let disk = db.close().unwrap().0.disk;
+    let disk = db.close().unwrap().disk;
     assert_eq!(contents(&mut open(disk, &clock, always())), before);
 }
 
@@ -141,7 +97,7 @@ fn a_batch_is_one_append_and_one_sync() {
     let clock = TestClock::new(1);
     let count = |batches: bool| {
         let mut db = open(Disk::default(), &clock, always());
-        let appends = |db: TestDb| db.close().unwrap().0.submitted(Work::Append);
+        let appends = |db: TestDb| db.close().unwrap().submitted(Work::Append);
         if batches {
             db.batch(|db| (0..10).try_for_each(|_| db.batch(|db| db.incr(b"n", 1).map(|_| ())))).unwrap();
         } else {
@@ -183,7 +139,7 @@ fn a_batch_larger_than_a_frame_goes_out_in_several() {
     let before = contents(&mut db);
     assert_eq!(before.len(), 20);
     // As the power cut leaves it.
-    let disk = db.close().unwrap().0.disk.after_power_cut();
+    let disk = db.close().unwrap().disk.after_power_cut();
     assert_eq!(contents(&mut open(disk, &clock, options)), before);
 }
 
@@ -228,7 +184,7 @@ fn snapshots_are_taken_within_writes() {
     // Each write is synced, and takes a sector.
     assert!(stats["directory_bytes"] < 700 << 10, "{} bytes of {}", stats["directory_bytes"], 4000 * 512);
     let before = contents(&mut db);
-    let mut disk = db.close().unwrap().0.disk;
+    let mut disk = db.close().unwrap().disk;
     // The older generation goes before the next is begun, where it would take too much.
     assert!(!LogFiles::snapshots(&mut disk).unwrap().is_empty());
     assert_eq!(contents(&mut open(disk, &clock, with_snapshots(64 << 10))), before);
@@ -259,7 +215,7 @@ fn a_failure_of_storage_is_the_end() {
     let clock = TestClock::new(1);
     let mut storage = MemoryStorage::default();
     storage.failing = Some((Work::Append, StorageError::Io(Some(5))));
-    let mut db = Db::open(Whole(storage), clock.clone(), always()).unwrap();
+    let mut db = Db::open(storage, clock.clone(), always()).unwrap();
     let Err(Error::Failed(poisoned)) = db.set(b"key", b"value") else { panic!("it was not written") };
     assert_eq!(db.get(b"key"), Err(Error::Failed(poisoned)));
     assert_eq!(db.sync(), Err(Error::Failed(poisoned)));
@@ -271,7 +227,7 @@ fn without_space_writes_are_refused_and_reads_go_on() {
     let clock = TestClock::new(1);
     let mut storage = MemoryStorage::default();
     storage.failing = Some((Work::Reserve, StorageError::NoSpace));
-    let mut db = Db::open(Whole(storage), clock.clone(), always()).unwrap();
+    let mut db = Db::open(storage, clock.clone(), always()).unwrap();
     assert_eq!(db.set(b"key", b"value"), Err(Error::Refused(engine::Error::ReadOnly)));
     assert_eq!(db.get(b"key"), Ok(None));
 }
@@ -282,9 +238,9 @@ fn what_cannot_be_read_is_not_opened() {
     let mut db = open(Disk::default(), &clock, always());
     db.set(b"key", b"value").unwrap();
     db.set(b"key", b"value").unwrap();
-    let disk = db.close().unwrap().0.disk;
+    let disk = db.close().unwrap().disk;
     let (segment, _) = disk.last();
     let damaged = disk.flipped(segment, 4096 + 70, 1);
-    let refused = Db::open(Whole(MemoryStorage::new(damaged)), clock, always());
+    let refused = Db::open(MemoryStorage::new(damaged), clock, always());
     assert!(matches!(refused, Err(OpenError::Recovery(_))), "{refused:?}");
 }
