@@ -48,6 +48,10 @@ impl Exhibit {
 }
 
 const WRITER: &str = "core/src/wal/writer.rs";
+const WRITER_APPEND: &str = "core/src/wal/writer/append.rs";
+const WRITER_PENDING: &str = "core/src/wal/writer/pending.rs";
+const WRITER_ROTATION: &str = "core/src/wal/writer/rotation.rs";
+const WRITER_SYNC: &str = "core/src/wal/writer/sync.rs";
 const FRAME: &str = "core/src/wal/frame.rs";
 const RECOVERY: &str = "core/src/recovery.rs";
 const STORE: &str = "core/src/store/mod.rs";
@@ -64,18 +68,18 @@ const HOST: &str = "tests/src/simulator/disk/operations.rs";
 
 /// All of them.
 pub const EXHIBITS: &[Exhibit] = &[
-    bug("early_acknowledgement", WRITER, 100, "`always` answers when the log is written, not when it is synced").fast(),
+    bug("early_acknowledgement", WRITER_APPEND, 100, "`always` answers when the log is written, not when it is synced").fast(),
     bug("acknowledged_before_logged", WRITER, 100, "answers before the log is saved (etcd #14370)"),
-    bug("short_length", WRITER, 2000, "a record's length loses what is above 16 bits (fjall #68)"),
-    bug("gate_a_frame_early", WRITER, 100, "a reply waits for the frame under way, and its record is in the next"),
+    bug("short_length", WRITER_PENDING, 2000, "a record's length loses what is above 16 bits (fjall #68)"),
+    bug("gate_a_frame_early", WRITER_PENDING, 100, "a reply waits for the frame under way, and its record is in the next"),
     bug("read_only_for_ever", WRITER, 100, "after a full disk no other reservation is ever tried").fast(),
     bug("closed_before_durable", WRITER, 100, "the orderly end is reported when all is written, not when it is synced"),
     bug("goes_on_poisoned", WRITER, 100, "after a failed append the log goes on (fjall #308)"),
     bug("retried_sync", WRITER, 100, "a failed sync is taken for one that will do better next time (PostgreSQL, 2018)").fast(),
-    bug("full_segment_unsynced", WRITER, 1000, "rotation leaves the full segment to the system: its last frames are lost"),
-    bug("synced_sector_rewritten", WRITER, 1000, "no frame begins in a fresh sector: a torn write reaches synced data").fast(),
-    bug("synced_sector_shared", WRITER, 1000, "the frame behind a sync beside the loop shares the last sector that was synced"),
-    bug("sync_covers_append_under_way", WRITER, 1000, "what was appended during a sync counts as synced by it"),
+    bug("full_segment_unsynced", WRITER_ROTATION, 1000, "rotation leaves the full segment to the system: its last frames are lost"),
+    bug("synced_sector_rewritten", WRITER_APPEND, 1000, "no frame begins in a fresh sector: a torn write reaches synced data").fast(),
+    bug("synced_sector_shared", WRITER_SYNC, 1000, "the frame behind a sync beside the loop shares the last sector that was synced"),
+    bug("sync_covers_append_under_way", WRITER_SYNC, 1000, "what was appended during a sync counts as synced by it"),
     bug("payload_unchecked", FRAME, 1000, "the payload's checksum is not compared"),
     bug("frame_header_unchecked", FRAME, 1000, "the frame header's checksum is not compared"),
     bug("segment_header_unchecked", "core/src/wal/segment.rs", 1000, "the segment header's checksum is not compared"),
