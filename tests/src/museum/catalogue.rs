@@ -62,6 +62,7 @@ const REQUEST: &str = "core/src/protocol/request/mod.rs";
 const RETENTION: &str = "core/src/engine/retention.rs";
 const SNAPSHOTS: &str = "core/src/engine/snapshots.rs";
 const SNAPSHOT_READER: &str = "core/src/snapshot/reader.rs";
+const SNAPSHOT_VERIFY: &str = "core/src/engine/snapshots/verify.rs";
 const ENUMERATED_DISK: &str = "tests/src/small_scope/disk/operations.rs";
 const SIMULATOR: &str = "tests/src/simulator/snapshots.rs";
 const HOST: &str = "tests/src/simulator/disk/operations.rs";
@@ -138,8 +139,13 @@ pub const EXHIBITS: &[Exhibit] = &[
     snapshot("published_before_durable", SNAPSHOTS, 100, "a snapshot is published before the log is durable as far as its entries reach")
         .fast(),
     snapshot("older_generation_removed_first", SNAPSHOTS, 0, "an older snapshot makes room before the new one is there"),
-    snapshot("snapshot_not_verified", SNAPSHOTS, 100, "a snapshot counts as a generation without having been read back"),
-    snapshot("spare_gone_unchecked", SNAPSHOTS, 0, "the older generation makes room without a look whether the newest is still whole"),
+    snapshot("snapshot_not_verified", SNAPSHOT_VERIFY, 100, "a snapshot counts as a generation without having been read back"),
+    snapshot(
+        "spare_gone_unchecked",
+        SNAPSHOT_VERIFY,
+        0,
+        "the older generation makes room without a look whether the newest is still whole",
+    ),
     snapshot("no_spare_generation", RETENTION, 100, "only the newest snapshot is kept, with the log behind it"),
     snapshot("segment_of_the_spare_removed", RETENTION, 100, "the older snapshot is kept, and not the log behind it"),
     bug("window_not_kept", RETENTION, 100, "what is to be restorable is removed"),
@@ -151,7 +157,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     ),
     bug(
         "damaged_one_not_forgotten",
-        SNAPSHOTS,
+        SNAPSHOT_VERIFY,
         1000,
         "a snapshot in the place of a damaged one of the same name is removed as that (Osprey, found by the simulator)",
     ),
