@@ -54,7 +54,9 @@ const WRITER_ROTATION: &str = "core/src/wal/writer/rotation.rs";
 const WRITER_SYNC: &str = "core/src/wal/writer/sync.rs";
 const FRAME: &str = "core/src/wal/frame.rs";
 const RECOVERY: &str = "core/src/recovery.rs";
-const STORE: &str = "core/src/store/mod.rs";
+const STORE_LOOKUP: &str = "core/src/store/lookup.rs";
+const STORE_REPLAY: &str = "core/src/store/replay.rs";
+const STORE_SWEEP: &str = "core/src/store/sweep.rs";
 const ENGINE: &str = "core/src/engine/mod.rs";
 const EXECUTE: &str = "core/src/engine/execute.rs";
 const JOURNAL: &str = "core/src/engine/journal.rs";
@@ -98,11 +100,11 @@ pub const EXHIBITS: &[Exhibit] = &[
     bug("segment_reused", RECOVERY, 100, "a new run begins in the last run's segment"),
     bug("chain_of_replaced_segment", RECOVERY, 1000, "an empty segment is replaced by one that continues the wrong frame"),
     bug("version_restart", RECOVERY, 1000, "the version floor is not kept over a restart"),
-    bug("deleted_key_back", STORE, 100, "a deletion is not replayed"),
-    bug("floor_below_expired", STORE, 100, "the version floor is not raised by a key that expires"),
-    bug("version_below_floor", STORE, 100, "a key in an expired one's place counts on from that one's version"),
-    bug("swept_too_early", STORE, 100, "the sweep removes a key that was given a later expiry"),
-    bug("move_not_noted", STORE, 1000, "the index still points to where an entry was before memory was gathered"),
+    bug("deleted_key_back", STORE_REPLAY, 100, "a deletion is not replayed"),
+    bug("floor_below_expired", STORE_SWEEP, 100, "the version floor is not raised by a key that expires"),
+    bug("version_below_floor", STORE_LOOKUP, 100, "a key in an expired one's place counts on from that one's version"),
+    bug("swept_too_early", STORE_SWEEP, 100, "the sweep removes a key that was given a later expiry"),
+    bug("move_not_noted", STORE_SWEEP, 1000, "the index still points to where an entry was before memory was gathered"),
     bug("length_not_noted", "core/src/store/slabs/mod.rs", 100, "a value in the place of a longer one keeps its end"),
     bug("walk_skips_split_tables", "core/src/store/index.rs", 1000, "a walk takes every table for as deep as the first").fast(),
     bug("time_forgotten", ENGINE, 1000, "the time high-water is ignored: with a clock set back expired keys return").fast(),
@@ -172,7 +174,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     .fast(),
     bug(
         "later_version_used_up",
-        STORE,
+        STORE_REPLAY,
         1000,
         "a deletion that the snapshot is ahead of uses up the version that is still to come (Osprey, found by the simulator)",
     ),
