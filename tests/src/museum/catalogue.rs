@@ -58,6 +58,9 @@ const STORE_LOOKUP: &str = "core/src/store/lookup.rs";
 const STORE_REPLAY: &str = "core/src/store/replay.rs";
 const STORE_SWEEP: &str = "core/src/store/sweep.rs";
 const ENGINE: &str = "core/src/engine/mod.rs";
+const ENGINE_HAND_OFF: &str = "core/src/engine/hand_off.rs";
+const ENGINE_SERVE: &str = "core/src/engine/serve.rs";
+const ENGINE_START: &str = "core/src/engine/start.rs";
 const EXECUTE: &str = "core/src/engine/execute.rs";
 const JOURNAL: &str = "core/src/engine/journal.rs";
 const REQUEST: &str = "core/src/protocol/request/mod.rs";
@@ -107,9 +110,9 @@ pub const EXHIBITS: &[Exhibit] = &[
     bug("move_not_noted", STORE_SWEEP, 1000, "the index still points to where an entry was before memory was gathered"),
     bug("length_not_noted", "core/src/store/slabs/mod.rs", 100, "a value in the place of a longer one keeps its end"),
     bug("walk_skips_split_tables", "core/src/store/index.rs", 1000, "a walk takes every table for as deep as the first").fast(),
-    bug("time_forgotten", ENGINE, 1000, "the time high-water is ignored: with a clock set back expired keys return").fast(),
-    bug("clock_in_replay", ENGINE, 1000, "replay looks at the clock and drops what has expired by it"),
-    bug("replies_without_bound", ENGINE, 100, "a client that does not read makes the server hold more and more"),
+    bug("time_forgotten", ENGINE_START, 1000, "the time high-water is ignored: with a clock set back expired keys return").fast(),
+    bug("clock_in_replay", ENGINE_START, 1000, "replay looks at the clock and drops what has expired by it"),
+    bug("replies_without_bound", ENGINE_SERVE, 100, "a client that does not read makes the server hold more and more"),
     bug("swept_before_certain", ENGINE, 1000, "the sweep removes what has expired by a time that a crash may forget"),
     bug("reads_ungated", JOURNAL, 100, "a read shows a write that is not durable yet").fast(),
     bug("expiry_ungated", JOURNAL, 100, "a reply shows that a key has expired before that is certain"),
@@ -164,7 +167,7 @@ pub const EXHIBITS: &[Exhibit] = &[
         "a snapshot in the place of a damaged one of the same name is removed as that (Osprey, found by the simulator)",
     ),
     bug("answered_before_published", "core/src/engine/answer.rs", 100, "SNAPSHOT is answered when the snapshot is begun"),
-    bug("snapshot_failure_poisons", ENGINE, 100, "a snapshot that can't be written takes the log along"),
+    bug("snapshot_failure_poisons", ENGINE_HAND_OFF, 100, "a snapshot that can't be written takes the log along"),
     snapshot(
         "replayed_from_the_end",
         RECOVERY,
