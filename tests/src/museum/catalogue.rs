@@ -53,7 +53,9 @@ const WRITER_PENDING: &str = "core/src/wal/writer/pending.rs";
 const WRITER_ROTATION: &str = "core/src/wal/writer/rotation.rs";
 const WRITER_SYNC: &str = "core/src/wal/writer/sync.rs";
 const FRAME: &str = "core/src/wal/frame.rs";
-const RECOVERY: &str = "core/src/recovery.rs";
+const RECOVERY_CHOOSE: &str = "core/src/recovery/choose.rs";
+const RECOVERY_REPLAY: &str = "core/src/recovery/replay.rs";
+const RECOVERY_TAIL: &str = "core/src/recovery/tail.rs";
 const STORE_LOOKUP: &str = "core/src/store/lookup.rs";
 const STORE_REPLAY: &str = "core/src/store/replay.rs";
 const STORE_SWEEP: &str = "core/src/store/sweep.rs";
@@ -92,17 +94,17 @@ pub const EXHIBITS: &[Exhibit] = &[
     bug("unsalted", FRAME, 1000, "checksums without salt: a client stores a value that looks like a frame"),
     bug(
         "damage_cut_as_torn",
-        RECOVERY,
+        RECOVERY_TAIL,
         1000,
         "damage to synced records is cut silently: what tells it from a torn tail is not armed (Pebble #453)",
     )
     .fast(),
-    bug("cut_before_refused", RECOVERY, 1000, "recovery cuts before it has judged"),
-    bug("torn_tail_left", RECOVERY, 1000, "a torn tail stays, and the log goes on behind it (fjall #308, LevelDB)"),
-    bug("recovered_unsynced", RECOVERY, 1000, "a new run builds on what it has read, and that was never synced"),
-    bug("segment_reused", RECOVERY, 100, "a new run begins in the last run's segment"),
-    bug("chain_of_replaced_segment", RECOVERY, 1000, "an empty segment is replaced by one that continues the wrong frame"),
-    bug("version_restart", RECOVERY, 1000, "the version floor is not kept over a restart"),
+    bug("cut_before_refused", RECOVERY_TAIL, 1000, "recovery cuts before it has judged"),
+    bug("torn_tail_left", RECOVERY_TAIL, 1000, "a torn tail stays, and the log goes on behind it (fjall #308, LevelDB)"),
+    bug("recovered_unsynced", RECOVERY_TAIL, 1000, "a new run builds on what it has read, and that was never synced"),
+    bug("segment_reused", RECOVERY_REPLAY, 100, "a new run begins in the last run's segment"),
+    bug("chain_of_replaced_segment", RECOVERY_REPLAY, 1000, "an empty segment is replaced by one that continues the wrong frame"),
+    bug("version_restart", RECOVERY_REPLAY, 1000, "the version floor is not kept over a restart"),
     bug("deleted_key_back", STORE_REPLAY, 100, "a deletion is not replayed"),
     bug("floor_below_expired", STORE_SWEEP, 100, "the version floor is not raised by a key that expires"),
     bug("version_below_floor", STORE_LOOKUP, 100, "a key in an expired one's place counts on from that one's version"),
@@ -170,7 +172,7 @@ pub const EXHIBITS: &[Exhibit] = &[
     bug("snapshot_failure_poisons", ENGINE_HAND_OFF, 100, "a snapshot that can't be written takes the log along"),
     snapshot(
         "replayed_from_the_end",
-        RECOVERY,
+        RECOVERY_CHOOSE,
         100,
         "the log is replayed from the walk's end, not from its beginning: deleted keys are back",
     )
@@ -181,10 +183,10 @@ pub const EXHIBITS: &[Exhibit] = &[
         1000,
         "a deletion that the snapshot is ahead of uses up the version that is still to come (Osprey, found by the simulator)",
     ),
-    bug("oldest_snapshot_first", RECOVERY, 100, "the oldest snapshot is loaded, and more of the log replayed than must be"),
-    snapshot("snapshot_floor_lost", RECOVERY, 1000, "the version floor is not taken from the snapshot"),
-    bug("snapshot_time_lost", RECOVERY, 1000, "the time is not taken from the snapshot"),
-    bug("snapshot_claims_nothing", RECOVERY, 2000, "a log that ends before a snapshot's S1 is taken for torn"),
+    bug("oldest_snapshot_first", RECOVERY_CHOOSE, 100, "the oldest snapshot is loaded, and more of the log replayed than must be"),
+    snapshot("snapshot_floor_lost", RECOVERY_CHOOSE, 1000, "the version floor is not taken from the snapshot"),
+    bug("snapshot_time_lost", RECOVERY_CHOOSE, 1000, "the time is not taken from the snapshot"),
+    bug("snapshot_claims_nothing", RECOVERY_TAIL, 2000, "a log that ends before a snapshot's S1 is taken for torn"),
     snapshot("snapshot_footer_unchecked", SNAPSHOT_READER, 1000, "a snapshot's footer is not compared with its blocks, nor its checksum"),
     snapshot("snapshot_payload_unchecked", SNAPSHOT_READER, 1000, "the checksum of a block's payload is not compared"),
     snapshot(
