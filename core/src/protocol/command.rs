@@ -150,18 +150,11 @@ pub struct SetOptions {
 /// ```
 /// use osprey_core::db::Db;
 /// use osprey_core::engine::{SetExpiry, SetOptions, TimeToLive};
-/// # use osprey_core::clock::Clock;
 /// # use osprey_core::engine::{DatabaseId, Entropy, Options};
 /// # use osprey_core::storage::memory::MemoryStorage;
 /// # use osprey_core::units::Millis;
-/// # struct StandsStill;
-/// # impl Clock for StandsStill {
-/// #     fn now(&mut self) -> Millis {
-/// #         Millis(1_000)
-/// #     }
-/// # }
 /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
-/// # let mut db = Db::open(MemoryStorage::new(), StandsStill, options)?;
+/// # let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
 ///
 /// let with = |expiry| SetOptions { expiry, ..SetOptions::default() };
 /// db.set_with(b"key", b"one", &with(SetExpiry::In(500)))?;
