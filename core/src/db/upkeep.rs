@@ -11,6 +11,16 @@ impl<S: Storage, C: Clock> Db<S, C> {
     ///
     /// # Errors
     /// [`Error::Failed`] or [`Error::Stalled`].
+    ///
+    /// ```
+    /// # use osprey_core::{db::Db, engine::{DatabaseId, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
+    /// db.set(b"key", b"value")?; // in the hands of storage: the policy is `Batch`
+    /// db.sync()?;
+    /// assert_eq!(db.engine().durable_lsn(), db.engine().last_lsn());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sync(&mut self) -> Result<(), Error> {
         self.begin()?;
         let last = self.engine.last_lsn();
@@ -28,6 +38,24 @@ impl<S: Storage, C: Clock> Db<S, C> {
     ///
     /// # Errors
     /// [`engine::Error::Snapshot`]: there is none; what there was before stays. See [`Error`].
+    ///
+    /// ```
+    /// use osprey_core::engine::SnapshotOptions;
+    /// # use osprey_core::{db::Db, engine::{DatabaseId, Engine, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    ///
+    /// let options = Options { snapshots: Some(SnapshotOptions::default()), ..options };
+    /// let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
+    /// for number in 0..100 {
+    ///     db.set(b"key", format!("{number}").as_bytes())?;
+    /// }
+    /// db.snapshot()?;
+    /// let mut storage = db.close()?;
+    /// let (_, report) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// assert_eq!(report.snapshot.map(|(_, entries)| entries), Some(1));
+    /// assert_eq!(report.records, 0, "nothing had to be replayed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn snapshot(&mut self) -> Result<(), Error> {
         self.begin()?;
         let Some(ticket) = self.engine.request_snapshot().map_err(engine::Error::Snapshot)? else { return Ok(()) };
@@ -51,6 +79,23 @@ impl<S: Storage, C: Clock> Db<S, C> {
     ///
     /// # Errors
     /// [`Error::Failed`] or [`Error::Stalled`].
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// # use osprey_core::{db::Db, engine::{DatabaseId, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    ///
+    /// let now = Cell::new(Millis(1_000));
+    /// let mut db = Db::open(MemoryStorage::new(), || now.get(), options)?;
+    /// db.set(b"key", b"value")?;
+    /// // Nothing else is called for a while: the sync of the policy `Batch` is due by then.
+    /// let due = db.tick()?.expect("something was written");
+    /// assert!(db.engine().durable_lsn() < db.engine().last_lsn());
+    /// now.set(due);
+    /// db.tick()?;
+    /// assert_eq!(db.engine().durable_lsn(), db.engine().last_lsn());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn tick(&mut self) -> Result<Option<Millis>, Error> {
         let now = self.begin()?;
         self.attend(now)?;
@@ -61,6 +106,17 @@ impl<S: Storage, C: Clock> Db<S, C> {
     ///
     /// # Errors
     /// [`Error::Failed`] or [`Error::Stalled`].
+    ///
+    /// ```
+    /// # use osprey_core::{db::Db, engine::{DatabaseId, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
+    /// db.set(b"key", b"value")?;
+    /// let storage = db.close()?;
+    /// let mut db = Db::open(storage, || Millis(2_000), options)?;
+    /// assert!(db.exists(b"key")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(mut self) -> Result<S, Error> {
         self.begin()?;
         self.engine.close();
