@@ -195,7 +195,7 @@ impl DataPlane {
             self.tick_at = self.engine.tick(now);
         }
         self.flush();
-        self.control.give_stats(|| self.engine.stats().to_vec());
+        self.control.give_stats(|| self.engine.stats().collect());
         if begin >= self.housekeeping_at {
             self.housekeep(begin);
         }
