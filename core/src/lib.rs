@@ -110,3 +110,8 @@ pub mod storage;
 pub mod store;
 pub mod units;
 pub mod wal;
+
+/// The example of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
