@@ -7,42 +7,22 @@
 //! ```
 //! What [`Engine`] leaves to a host is done here, on the caller's thread and within its calls: storage is driven, due work is done, snapshots are taken in steps. There is no thread and
 //! no lock in it; share it as `Mutex<Db<…>>`.
+//!
+//! Here are the calls about keys. How they wait is in `waiting`, what concerns all of them together in `upkeep` and `batch`.
 
+mod batch;
+mod counted;
 mod error;
+mod upkeep;
+mod waiting;
 
 pub use error::{Error, OpenError};
 
 use crate::clock::Clock;
 use crate::engine::{self, Answer, Engine, Entries, Entry, Options, SetOptions, TimeToLive};
-use crate::storage::{LogFiles, Storage, StorageDone, StorageOp};
-use crate::units::{Lsn, Millis, Version};
-
-/// Storage, and how much of it is under way.
-#[derive(Debug)]
-struct Counted<S> {
-    storage: S,
-    under_way: usize,
-}
-
-impl<S: Storage> Storage for Counted<S> {
-    fn submit(&mut self, op: StorageOp) -> Option<StorageDone> {
-        let done = self.storage.submit(op);
-        self.under_way += usize::from(done.is_none());
-        done
-    }
-
-    fn poll(&mut self) -> Option<StorageDone> {
-        let done = self.storage.poll();
-        self.under_way -= usize::from(done.is_some()).min(self.under_way);
-        done
-    }
-
-    fn wait(&mut self) -> Option<StorageDone> {
-        let done = self.storage.wait();
-        self.under_way -= usize::from(done.is_some()).min(self.under_way);
-        done
-    }
-}
+use crate::storage::{LogFiles, Storage};
+use crate::units::{Millis, Version};
+use counted::Counted;
 
 /// A database: keys with values, versions and expiries, in memory, with every write in a log.
 ///
@@ -85,18 +65,6 @@ pub struct Db<S, C> {
     batching: bool,
     /// When due work has to be looked for, if nothing is written.
     tick_at: Option<Millis>,
-}
-
-/// Ends a batch, also when its work panics: calls that follow wait again.
-struct Batching<'d, S, C> {
-    db: &'d mut Db<S, C>,
-    outer: bool,
-}
-
-impl<S, C> Drop for Batching<'_, S, C> {
-    fn drop(&mut self) {
-        self.db.batching = self.outer;
-    }
 }
 
 impl<S: Storage + LogFiles, C: Clock> Db<S, C> {
@@ -446,247 +414,5 @@ impl<S: Storage, C: Clock> Db<S, C> {
     /// ```
     pub fn persist(&mut self, key: &[u8]) -> Result<bool, Error> {
         self.write(|engine, now| engine.persist(now, key))
-    }
-
-    /// Runs `work`, in which nothing waits for the log, then waits for all of it: one append and one sync, where the writes fit into
-    /// [`FRAME_BYTES_SOFT_MAX`](crate::wal::writer::FRAME_BYTES_SOFT_MAX), else a few.
-    ///
-    /// It is no transaction: each write is done when it is called, and stays also if a later one, or `work`, fails. After a crash while this runs the writes are there up to some point;
-    /// use [`Db::set_many`] for all or none. What is read in `work` isn't certain before this has returned.
-    ///
-    /// # Errors
-    /// Those of `work`; and those of storage, which come before them.
-    ///
-    /// ```
-    /// # use osprey_core::{db::Db, engine::{DatabaseId, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
-    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
-    /// # let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
-    /// db.batch(|db| (0..1000).try_for_each(|_| db.incr(b"visits", 1).map(drop)))?; // one append
-    /// assert_eq!(db.incr(b"visits", 0)?, 1000);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn batch<T, E: From<Error>>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
-        let outer = self.batching;
-        let batching = Batching { outer, db: self };
-        batching.db.batching = true;
-        let worked = work(&mut *batching.db);
-        drop(batching);
-        if !outer {
-            self.wait_for(self.engine.last_lsn())?;
-            let now = self.begin()?;
-            self.attend(now)?;
-        }
-        worked
-    }
-
-    /// Makes everything durable that was written, whatever the policy.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] or [`Error::Stalled`].
-    ///
-    /// ```
-    /// # use osprey_core::{db::Db, engine::{DatabaseId, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
-    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
-    /// # let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
-    /// db.set(b"key", b"value")?; // in the hands of storage: the policy is `Batch`
-    /// db.sync()?;
-    /// assert_eq!(db.engine().durable_lsn(), db.engine().last_lsn());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn sync(&mut self) -> Result<(), Error> {
-        self.begin()?;
-        let last = self.engine.last_lsn();
-        self.wait_for(last)?;
-        if self.engine.durable_lsn() < last {
-            self.engine.request_sync();
-        }
-        while self.engine.durable_lsn() < last {
-            self.go_on()?;
-        }
-        Ok(())
-    }
-
-    /// Takes a snapshot now, and waits for it: the next [`Db::open`] reads it instead of the log before it.
-    ///
-    /// # Errors
-    /// [`engine::Error::Snapshot`]: there is none; what there was before stays. See [`Error`].
-    ///
-    /// ```
-    /// use osprey_core::engine::SnapshotOptions;
-    /// # use osprey_core::{db::Db, engine::{DatabaseId, Engine, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
-    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
-    ///
-    /// let options = Options { snapshots: Some(SnapshotOptions::default()), ..options };
-    /// let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
-    /// for number in 0..100 {
-    ///     db.set(b"key", format!("{number}").as_bytes())?;
-    /// }
-    /// db.snapshot()?;
-    /// let mut storage = db.close()?;
-    /// let (_, report) = Engine::recover(options, &mut storage, Millis(1_000))?;
-    /// assert_eq!(report.snapshot.map(|(_, entries)| entries), Some(1));
-    /// assert_eq!(report.records, 0, "nothing had to be replayed");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn snapshot(&mut self) -> Result<(), Error> {
-        self.begin()?;
-        let Some(ticket) = self.engine.request_snapshot().map_err(engine::Error::Snapshot)? else { return Ok(()) };
-        loop {
-            if let Some(outcome) = self.engine.snapshot_outcome(ticket) {
-                return Ok(outcome.map_err(engine::Error::Snapshot)?);
-            }
-            let now = self.clock.now();
-            self.engine.snapshot_slice(now, || true);
-            if !self.engine.drive(&mut self.storage)? {
-                match self.storage.wait() {
-                    Some(done) => self.engine.storage_done(done)?,
-                    // Its bandwidth is limited, and time has to pass.
-                    None => core::hint::spin_loop(),
-                }
-            }
-        }
-    }
-
-    /// Does what is due with time: syncs of the policy `Batch`, removal of expired keys, a step of a snapshot. Returns when to call it next, if nothing else is called; `None`: needn't be.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] or [`Error::Stalled`].
-    ///
-    /// ```
-    /// use std::cell::Cell;
-    /// # use osprey_core::{db::Db, engine::{DatabaseId, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
-    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
-    ///
-    /// let now = Cell::new(Millis(1_000));
-    /// let mut db = Db::open(MemoryStorage::new(), || now.get(), options)?;
-    /// db.set(b"key", b"value")?;
-    /// // Nothing else is called for a while: the sync of the policy `Batch` is due by then.
-    /// let due = db.tick()?.expect("something was written");
-    /// assert!(db.engine().durable_lsn() < db.engine().last_lsn());
-    /// now.set(due);
-    /// db.tick()?;
-    /// assert_eq!(db.engine().durable_lsn(), db.engine().last_lsn());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn tick(&mut self) -> Result<Option<Millis>, Error> {
-        let now = self.begin()?;
-        self.attend(now)?;
-        Ok(if self.engine.wants_snapshot_slice() { Some(now) } else { self.tick_at })
-    }
-
-    /// Makes everything durable, seals the log, and returns the storage. Dropped without it, a database loses nothing that was secured; the next one reads the end of its log more carefully.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] or [`Error::Stalled`].
-    ///
-    /// ```
-    /// # use osprey_core::{db::Db, engine::{DatabaseId, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
-    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
-    /// # let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
-    /// db.set(b"key", b"value")?;
-    /// let storage = db.close()?;
-    /// let mut db = Db::open(storage, || Millis(2_000), options)?;
-    /// assert!(db.exists(b"key")?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn close(mut self) -> Result<S, Error> {
-        self.begin()?;
-        self.engine.close();
-        while !self.engine.closed() {
-            match self.go_on() {
-                // There was nothing to seal.
-                Err(Error::Stalled) if self.engine.closed() => break,
-                gone_on => gone_on?,
-            }
-        }
-        // Who opens it again must not meet what it is still doing, the making of the next segment say.
-        while self.storage.under_way > 0 {
-            if let Some(done) = self.storage.wait() {
-                self.engine.storage_done(done)?;
-            }
-        }
-        Ok(self.storage.storage)
-    }
-
-    /// The time; unless storage has failed.
-    fn begin(&mut self) -> Result<Millis, Error> {
-        match self.engine.poisoned() {
-            Some(poisoned) => Err(Error::Failed(poisoned)),
-            None => Ok(self.clock.now()),
-        }
-    }
-
-    fn begin_read(&mut self) -> Result<Millis, Error> {
-        let now = self.begin()?;
-        if self.tick_at.is_some_and(|due| due <= now) {
-            self.attend(now)?;
-        }
-        Ok(now)
-    }
-
-    fn write<T>(&mut self, call: impl FnMut(&mut Engine, Millis) -> Answer<T>) -> Result<T, Error> {
-        let now = self.begin()?;
-        let result = self.call(now, call);
-        // Also if it was refused: space and memory come back by what is done here.
-        if !self.batching && matches!(result, Ok(_) | Err(Error::Refused(_))) {
-            self.attend(now)?;
-        }
-        result
-    }
-
-    /// Calls until storage isn't busy any more, then waits for what the result depends on; also for an error's.
-    fn call<T>(&mut self, now: Millis, mut call: impl FnMut(&mut Engine, Millis) -> Answer<T>) -> Result<T, Error> {
-        loop {
-            let Answer { result, after } = call(&mut self.engine, now);
-            if matches!(result, Err(engine::Error::Busy)) {
-                self.go_on()?;
-                continue;
-            }
-            self.wait_unless_batching(after)?;
-            return Ok(result?);
-        }
-    }
-
-    fn wait_unless_batching(&mut self, after: Option<Lsn>) -> Result<bool, Error> {
-        let Some(after) = after.filter(|_| !self.batching) else { return Ok(false) };
-        self.wait_for(after)?;
-        Ok(true)
-    }
-
-    fn wait_for(&mut self, lsn: Lsn) -> Result<(), Error> {
-        while self.engine.watermark() < lsn {
-            self.go_on()?;
-        }
-        Ok(())
-    }
-
-    /// Goes on with the log, by one operation at least.
-    fn go_on(&mut self) -> Result<(), Error> {
-        if self.engine.drive(&mut self.storage)? {
-            return Ok(());
-        }
-        if self.storage.under_way == 0 {
-            // Only memory can be what it is waiting for.
-            return Err(Error::Stalled);
-        }
-        match self.storage.wait() {
-            Some(done) => self.engine.storage_done(done)?,
-            None => core::hint::spin_loop(),
-        }
-        Ok(())
-    }
-
-    /// Does what is due, and a step of a snapshot.
-    fn attend(&mut self, now: Millis) -> Result<(), Error> {
-        self.tick_at = self.engine.tick(now);
-        if self.engine.wants_snapshot_slice() {
-            let mut steps = 1..=1;
-            self.engine.snapshot_slice(now, || steps.next().is_some());
-        }
-        if self.engine.drive(&mut self.storage)? {
-            // What has ended may have set a deadline.
-            self.tick_at = self.engine.tick(now);
-        }
-        Ok(())
     }
 }
