@@ -181,7 +181,8 @@ impl Gate for Waits {
 type Counter = fn(&mut Counters) -> &mut u64;
 
 /// The same calls as the protocol's commands. Each takes the time as [`Engine::serve`] does, waits for nothing, allocates nothing but what the store and the log's next
-/// frame need, and answers [`Error::Busy`] where a client's request would wait: then storage has to be driven first. Keys are those of the protocol, 1 to
+/// frame need, and answers [`Error::Busy`] where a client's request would wait: then storage has to be driven first. Each is bounded by its arguments: one lookup a key, and a copy of the
+/// values that it is given; [`Engine::scan`] by its count. Keys are those of the protocol, 1 to
 /// [`key_bytes_max`](request::Limits::key_bytes_max) bytes without control characters and spaces, so that any database can be served.
 ///
 /// ```

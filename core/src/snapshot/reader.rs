@@ -469,7 +469,7 @@ impl<R: FnMut(u64, &mut [u8]) -> Result<usize, StorageError>> SnapshotReader<R> 
         self.decoder.header.ok_or(SnapshotError::Truncated(0))
     }
 
-    /// The next block. `None`: the footer was reached, all of the snapshot is right, and nothing follows it.
+    /// The next block. `None`: the footer was reached, all of the snapshot is right, and nothing follows it. Reads some chunks of the file at most, as many as a block takes, and holds them.
     ///
     /// # Errors
     /// See [`SnapshotError`]. What was read before is right all the same, as far as it goes.
@@ -512,7 +512,7 @@ impl<R: FnMut(u64, &mut [u8]) -> Result<usize, StorageError>> SnapshotReader<R> 
     }
 }
 
-/// Reads all of a snapshot, and says what it is; nothing is kept.
+/// Reads all of a snapshot, and says what it is; nothing is kept. Takes as long as reading it does, and the memory of a block.
 ///
 /// # Errors
 /// See [`SnapshotError`].

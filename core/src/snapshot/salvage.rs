@@ -131,7 +131,7 @@ impl<R: FnMut(u64, &mut [u8]) -> Result<usize, StorageError>> Scanner<R> {
         Self { read, checksum, salted: salted(salt, checksum), length, offset: HEADER_BYTES as u64, buffer: Vec::new(), fetched: 0 }
     }
 
-    /// The next piece; `None` at the end.
+    /// The next piece; `None` at the end. Reads on over what is unreadable, however much; holds a chunk of the file, or one block that is longer.
     ///
     /// # Errors
     /// Storage, or memory for a block.

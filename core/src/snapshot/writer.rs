@@ -75,7 +75,7 @@ impl SnapshotWriter {
         Ok(Self { checksum, block_bytes_max, salted, chain: crc, chunk, block: None, block_records: 0, blocks: 0, records: 0, bytes: 0 })
     }
 
-    /// Adds an entry: the bytes of its record.
+    /// Adds an entry: the bytes of its record. Copies them, and now and then computes the checksum of a block, some 64 KiB.
     ///
     /// # Errors
     /// No memory: nothing has changed.

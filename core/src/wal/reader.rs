@@ -210,7 +210,7 @@ impl SegmentReader {
         self.sealed
     }
 
-    /// The next frame that continues `tail`; `tail` moves on. `None` where there is none.
+    /// The next frame that continues `tail`; `tail` moves on. `None` where there is none. Reads a [chunk](ChunkBytes) at once, or one frame that is longer, and holds as much.
     ///
     /// # Errors
     /// Storage, or memory for the frame.

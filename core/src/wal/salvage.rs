@@ -94,7 +94,7 @@ impl Scanner {
         Self { reader, salt, checksum, length, offset: HEADER_BYTES }
     }
 
-    /// The next piece; `None` at the end. Reads on over zeros, however many.
+    /// The next piece; `None` at the end. Reads on over zeros, however many; holds a chunk of the segment, or one frame that is longer.
     ///
     /// # Errors
     /// Storage, or memory for the frame.
