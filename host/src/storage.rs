@@ -8,6 +8,7 @@
 
 mod segment_file;
 mod snapshots;
+pub(crate) mod unfinished;
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, Storage, StorageDone, StorageError, StorageOp};
 use segment_file::{Scratch, SegmentFile, WRITE_BEHIND_BYTES};
 use snapshots::{DRAFT_NAME, Draft};
+pub use unfinished::Unfinished;
 
 const LOCK_NAME: &str = "LOCK";
 const SUFFIX: &str = ".oswal";
@@ -38,6 +40,8 @@ pub enum OpenError {
     Directory(PathBuf, io::Error),
     /// Another server uses it; its process id, if it could be read.
     Locked(PathBuf, Option<u32>),
+    /// A tool was interrupted in it.
+    Unfinished(PathBuf, Unfinished),
 }
 
 impl std::fmt::Display for OpenError {
@@ -53,6 +57,7 @@ impl std::fmt::Display for OpenError {
                 }
                 f.write_str("; stop it, or set another data_dir")
             }
+            Self::Unfinished(path, what) => what.describe(path, f),
         }
     }
 }
@@ -182,6 +187,9 @@ impl FileStorage {
         make_directory(path).map_err(failed)?;
         let handle = Arc::new(File::open(path).map_err(failed)?);
         let lock = lock(path)?;
+        if let Some(what) = Unfinished::of(path) {
+            return Err(OpenError::Unfinished(path.to_owned(), what));
+        }
         let directory = Directory { path: path.to_owned(), handle, reservation, draft: Arc::default() };
         let wake: Wake = Arc::new(wake);
         let (report, ended) = channel();
@@ -441,7 +449,7 @@ impl Job {
 
 /// Makes a directory and what is missing above it, and makes their names durable: what is synced inside a directory whose own name is lost is
 /// lost with it.
-fn make_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     let missing = path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).count();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     for made in path.ancestors().take(missing) {
