@@ -3,13 +3,14 @@
 //! They do what the protocol's commands do: the same code executes both. What differs is where the result goes, and how waiting for the log is told: a connection's
 //! [`Session`](super::Session) holds replies back; an [`Answer`] says [what it waits for](Answer::after).
 
+use super::Engine;
 use super::error::{Error, Refusal};
 use super::execute::Executed;
 use super::journal::Gate;
 use super::stats::Counters;
-use super::{Engine, request};
 use crate::protocol::command::SetOptions;
 use crate::protocol::error::RequestError;
+use crate::protocol::request;
 use crate::record::Record;
 use crate::store::{Hash, Spot, Store};
 use crate::units::{Lsn, Millis, Version};

@@ -10,115 +10,49 @@
 //!
 //! The walk goes on between requests, in [slices](super::Engine::snapshot_slice). One operation is under way at a time, and beside it one chunk is being filled: that is all
 //! the memory that it takes. Whatever fails before the end, what was there before stays, and is what a recovery begins with.
+//!
+//! | part | what |
+//! | --- | --- |
+//! | `due` | when one is taken, and whether the older generation makes room for it |
+//! | `walk` | the file is begun, and entries are copied |
+//! | `verify` | it is read back |
+//! | `segments` | what there is of the log |
+//! | `outcome` | what those hear who wait for it |
+//! | `calls` | what a host calls |
+//!
+//! Here: the phases, and which operation each of them wants.
+
+mod calls;
+mod due;
+mod options;
+mod outcome;
+mod segments;
+mod verify;
+mod walk;
 
 use alloc::vec::Vec;
-use core::fmt;
 
-use super::retention::{self, Generations, Removals, Retention};
-use super::space::Space;
+pub use options::SnapshotOptions;
+pub use outcome::{SnapshotFailure, Ticket};
+
+use super::retention::Removals;
 use super::{Entropy, Options};
 use crate::checksum::Checksum;
 use crate::museum::planted;
-use crate::record::OutOfMemory;
 use crate::recovery::{Recovered, SegmentInfo, SnapshotInfo};
+use crate::snapshot::Decoder;
 use crate::snapshot::writer::SnapshotWriter;
-use crate::snapshot::{Decoder, Header, SnapshotError, reader::Decoded};
-use crate::storage::{ChunkBytes, SegmentNumber, SnapshotName, SnapshotOp, StorageError, StorageOp};
+use crate::storage::{ChunkBytes, SnapshotName, SnapshotOp, StorageError, StorageOp};
 use crate::store::Store;
 use crate::units::{Lsn, Millis, Version};
-use crate::wal::segment::{DatabaseId, SegmentHeader};
+use crate::wal::segment::DatabaseId;
 use crate::wal::writer::LogWriter;
-
-/// A step of the walk copies about so much, bytes, beside one entry's; less, where chunks are smaller.
-const STEP_BYTES: usize = 16 << 10;
 
 /// After a failure the next snapshot is tried after this time, and after twice as long each time that it fails again.
 const RETRY_MS: u64 = 60_000;
 
 /// The longest pause between two tries.
 const RETRY_MS_MAX: u64 = 3_600_000;
-
-/// How snapshots are taken.
-#[derive(Clone, Copy, Debug)]
-pub struct SnapshotOptions {
-    /// Whether one is taken when there is much log; else only when a client or the host asks for it.
-    pub automatic: bool,
-    /// So much log may come together before one is taken, bytes; more, where it is less than half of the data; less, where [`SnapshotOptions::stored_percent_max`] asks for it.
-    pub log_bytes_max: u64,
-    /// What log and snapshots should take at most, percent of what a snapshot of the data takes (but no less than twice `log_bytes_max`, and that once): a snapshot is taken earlier for it, and the older
-    /// generation goes before the next is begun. Beside it come what is written while a snapshot is taken, and that segments are removed whole. Less than 250 can't be kept.
-    /// 0: there is no limit, and the older generation always stays until the next is there. It is no limit, either, where [`Retention`] keeps more.
-    pub stored_percent_max: u64,
-    /// How fast one is written at most, bytes a second; 0: as fast as it can be.
-    pub bandwidth_max: u64,
-    /// What is kept of the log, and of older snapshots, beyond what a recovery may need.
-    pub retention: Retention,
-}
-
-impl Default for SnapshotOptions {
-    fn default() -> Self {
-        Self { automatic: true, log_bytes_max: 256 << 20, stored_percent_max: 250, bandwidth_max: 0, retention: Retention::default() }
-    }
-}
-
-/// Why there is no snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SnapshotFailure {
-    /// This engine takes none: its storage cannot.
-    Unsupported,
-    /// Storage failed.
-    Storage(StorageError),
-    /// No memory.
-    OutOfMemory,
-    /// What was read back isn't what was written.
-    Unverified(SnapshotError),
-    /// The newest snapshot, which had been whole, isn't any more: it was read again, since the one before was to make room. That stays, and another is taken at once.
-    Damaged(SnapshotName, SnapshotError),
-    /// The log needed the space.
-    LogFirst,
-    /// The server ends.
-    Stopping,
-}
-
-impl fmt::Display for SnapshotFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unsupported => f.write_str("this server takes no snapshots"),
-            Self::Storage(error) => write!(f, "the snapshot was given up: {error}"),
-            Self::OutOfMemory => f.write_str("the snapshot was given up: no memory left"),
-            Self::Unverified(error) => write!(f, "the snapshot was given up, since reading it back showed that {error}"),
-            Self::Damaged(name, error) => write!(f, "{name}, which was whole, is damaged now: {error}"),
-            Self::LogFirst => f.write_str("the snapshot was given up: the log needed the space"),
-            Self::Stopping => f.write_str("the snapshot was given up: the server is stopping"),
-        }
-    }
-}
-
-impl core::error::Error for SnapshotFailure {}
-
-/// A snapshot that somebody waits for: see [`Engine::snapshot_outcome`](super::Engine::snapshot_outcome).
-///
-/// ```
-/// # use osprey_core::engine::{DatabaseId, Engine, Entropy, Options, SetOptions, SnapshotOptions};
-/// # use osprey_core::storage::memory::MemoryStorage;
-/// # use osprey_core::units::Millis;
-/// # let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
-/// # let mut storage = MemoryStorage::new();
-/// let options = Options { snapshots: Some(SnapshotOptions::default()), ..Options::new(entropy) };
-/// let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1))?;
-/// while engine.drive(&mut storage)? {}
-/// engine.set(Millis(1), b"key", b"value", &SetOptions::default()).result?;
-/// let ticket = engine.request_snapshot()?.expect("there is none yet");
-/// while engine.snapshot_outcome(ticket).is_none() {
-///     engine.snapshot_slice(Millis(1), || true);
-///     engine.drive(&mut storage)?;
-/// }
-/// assert_eq!(engine.snapshot_outcome(ticket), Some(Ok(())));
-/// assert_eq!(engine.newest_snapshot().map(|name| name.end), Some(engine.last_lsn()));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(u64);
 
 #[derive(Debug)]
 enum Phase {
@@ -242,36 +176,6 @@ impl Snapshots {
         }
     }
 
-    /// A snapshot is wanted that holds all that was logged until now, `last`. Joins the one that is being taken if its walk isn't over; else it is the next.
-    /// `None`: there is one already.
-    ///
-    /// # Errors
-    /// There will be none.
-    pub(super) fn request(&mut self, last: Lsn) -> Result<Option<Ticket>, SnapshotFailure> {
-        if self.options.is_none() {
-            return Err(SnapshotFailure::Unsupported);
-        }
-        if self.stopping {
-            return Err(SnapshotFailure::Stopping);
-        }
-        if matches!(self.phase, Phase::Creating | Phase::Walking { .. }) {
-            return Ok(Some(Ticket(self.started)));
-        }
-        // Another one would be the same. (This one may even have the name that the other would have.)
-        let newest = self.kept.iter().rfind(|snapshot| !snapshot.unusable);
-        if newest.is_some_and(|newest| newest.name.end == last) && !self.running() {
-            return Ok(None);
-        }
-        self.requested = true;
-        Ok(Some(Ticket(self.started + 1)))
-    }
-
-    /// Whether the newest has the name that the next would have. It would take the place of one that is known to be whole.
-    fn is_there(&self, last: Lsn) -> bool {
-        let newest = self.kept.iter().rfind(|snapshot| !snapshot.unusable);
-        newest.is_some_and(|newest| newest.name == SnapshotName { begin: last, end: last })
-    }
-
     /// How a snapshot that was waited for has ended, if it has.
     pub(super) fn outcome(&self, Ticket(ticket): Ticket) -> Option<Result<(), SnapshotFailure>> {
         (self.finished >= ticket).then_some(self.last)
@@ -280,120 +184,6 @@ impl Snapshots {
     /// Whether one is being taken.
     pub(super) fn running(&self) -> bool {
         self.taking.is_some()
-    }
-
-    /// How much log a recovery would replay on the newest snapshot, bytes.
-    pub(super) fn log_bytes(&self, log: &LogWriter) -> u64 {
-        self.recovered_bytes + log.appended_bytes() - self.log_bytes_base
-    }
-
-    /// Begins one if it is time; returns when to look again.
-    pub(super) fn tick(&mut self, now: Millis, log: &LogWriter, store: &Store) -> Option<Millis> {
-        let options = self.options?;
-        if let Some(taking) = self.taking.as_ref().filter(|_| matches!(self.phase, Phase::Walking { .. }) && !self.under_way) {
-            return Some(self.may_write_at(&options, taking)).filter(|&at| at > now);
-        }
-        if !matches!(self.phase, Phase::Idle) || self.stopping {
-            return None;
-        }
-        let space = self.space(log, store);
-        if options.automatic && space.passes(&options, 0) {
-            self.make_room(now);
-        }
-        if !(options.automatic && space.is_due(&options)) {
-            return None;
-        }
-        if self.retry_at <= now {
-            self.requested = true;
-            return None;
-        }
-        Some(self.retry_at)
-    }
-
-    fn may_write_at(&self, options: &SnapshotOptions, taking: &Taking) -> Millis {
-        let ms = taking.offset.saturating_mul(1000).checked_div(options.bandwidth_max).unwrap_or(0);
-        Millis(taking.begun.0.saturating_add(ms))
-    }
-
-    pub(super) fn space(&self, log: &LogWriter, store: &Store) -> Space {
-        let newest = self.kept.iter().rfind(|snapshot| !snapshot.unusable).map_or(0, |newest| newest.bytes);
-        Space {
-            data: store.bytes() as u64,
-            coming: store.entry_bytes() as u64,
-            stored: self.stored_bytes(),
-            newest,
-            log: self.log_bytes(log),
-        }
-    }
-
-    /// What log and snapshots take, without what is reserved.
-    pub(super) fn stored_bytes(&self) -> u64 {
-        let log: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
-        log + self.kept.iter().map(|snapshot| snapshot.bytes).sum::<u64>()
-    }
-
-    /// Whether a snapshot is being taken that should hurry.
-    pub(super) fn late(&self, log: &LogWriter, store: &Store) -> bool {
-        let (Some(options), Some(taking), Phase::Walking { position }) = (self.options, &self.taking, &self.phase) else { return false };
-        self.space(log, store).is_late(&options, *position, log.appended_bytes() - taking.log_bytes)
-    }
-
-    /// Begins to look whether the older generation may go, if there is one; returns whether it does. Asked once for each snapshot.
-    fn make_room(&mut self, now: Millis) -> bool {
-        let Some(newest) = self.kept.iter().rfind(|snapshot| !snapshot.unusable).filter(|_| !self.room_made) else { return false };
-        let name = newest.name;
-        self.room_made = true;
-        let needless = !self.removals_of(Generations::Newest, now).is_empty();
-        if needless {
-            self.phase = Phase::Checking { name, offset: 0, decoder: Decoder::new(self.checksum) };
-        }
-        needless
-    }
-
-    fn begin(&mut self, now: Millis, log: &LogWriter, store: &Store) -> Option<SnapshotOp> {
-        let (space, options) = (self.space(log, store), self.options?);
-        if space.passes(&options, space.coming) && self.make_room(now) {
-            return None;
-        }
-        if let (true, [oldest, _, ..]) = (planted("older_generation_removed_first"), self.kept.as_slice()) {
-            self.removals.only(oldest.name);
-        }
-        self.requested = false;
-        self.started += 1;
-        let begin = log.last_lsn();
-        let header = Header { database: self.database, epoch: self.epoch, salt: self.salt, begin };
-        let Ok(writer) = SnapshotWriter::new(&header, self.checksum, self.chunk) else {
-            self.fail(SnapshotFailure::OutOfMemory, now);
-            return None;
-        };
-        let (end, floor, time) = (begin, Version::NONE, now);
-        self.taking = Some(Taking { begun: now, begin, end, floor, time, log_bytes: log.appended_bytes(), writer, offset: 0 });
-        self.phase = Phase::Creating;
-        Some(SnapshotOp::Create { begin, bytes: space.coming })
-    }
-
-    /// Whether the walk can go on.
-    pub(super) fn wants_slice(&self) -> bool {
-        let room = self.taking.as_ref().is_some_and(|taking| taking.writer.pending() < self.chunk.get());
-        room && matches!(self.phase, Phase::Walking { .. })
-    }
-
-    /// Copies entries, step by step as long as `within` says so, or until the chunk is full.
-    pub(super) fn slice(&mut self, now: Millis, log: &LogWriter, store: &Store, mut within: impl FnMut() -> bool) {
-        let step = STEP_BYTES.min(self.chunk.get());
-        while self.wants_slice() && within() {
-            let (Phase::Walking { position }, Some(taking)) = (&mut self.phase, &mut self.taking) else { return };
-            let mut added = Ok(());
-            let next = store.copy_from(*position, step, |record| added = added.and_then(|()| taking.writer.add(record)));
-            match (next, added) {
-                (Ok(Some(next)), Ok(())) => *position = next,
-                (Ok(None), Ok(())) => {
-                    (taking.end, taking.floor, taking.time) = (log.last_lsn(), store.floor(), now);
-                    self.phase = Phase::Securing;
-                }
-                (Err(OutOfMemory), _) | (_, Err(OutOfMemory)) => return self.fail(SnapshotFailure::OutOfMemory, now),
-            }
-        }
     }
 
     /// The next operation, if one can begin.
@@ -473,23 +263,6 @@ impl Snapshots {
         Some(StorageOp::Snapshot(op))
     }
 
-    fn read(&mut self, name: SnapshotName, offset: u64) -> Result<SnapshotOp, OutOfMemory> {
-        let mut buffer = core::mem::take(&mut self.spare);
-        buffer.clear();
-        buffer.try_reserve(self.chunk.get()).map_err(|_| OutOfMemory)?;
-        buffer.resize(self.chunk.get(), 0);
-        Ok(SnapshotOp::Read { name, offset, buffer })
-    }
-
-    fn append(&mut self) -> Option<SnapshotOp> {
-        let spare = core::mem::take(&mut self.spare);
-        let taking = self.taking.as_mut()?;
-        let offset = taking.offset;
-        let data = taking.writer.take(spare);
-        taking.offset += data.len() as u64;
-        Some(SnapshotOp::Append { offset, data })
-    }
-
     /// Takes back an operation that has ended.
     pub(super) fn done(&mut self, op: SnapshotOp, result: Result<(), StorageError>, now: Millis) {
         self.under_way = false;
@@ -535,80 +308,6 @@ impl Snapshots {
         Some(StorageOp::Snapshot(SnapshotOp::Publish { name: self.taking.as_ref()?.name() }))
     }
 
-    fn verify(&mut self, buffer: Vec<u8>, now: Millis) {
-        let chunk = self.chunk.get();
-        let Phase::Verifying { offset, decoder } = &mut self.phase else { return };
-        *offset += buffer.len() as u64;
-        let checked = decode(decoder, &buffer, chunk);
-        let Some(taking) = &self.taking else { return };
-        let checked = if planted("snapshot_not_verified") { Ok(Some(taking.end)) } else { checked };
-        match checked {
-            Ok(None) => {}
-            Ok(Some(end)) if end == taking.end => {
-                let (name, bytes) = (taking.name(), taking.offset);
-                if self.kept.try_reserve(1).is_err() {
-                    return self.fail(SnapshotFailure::OutOfMemory, now);
-                }
-                // One of this name was of no use; its file was replaced.
-                if !planted("snapshot_taken_twice") && !planted("damaged_one_not_forgotten") {
-                    self.kept.retain(|snapshot| snapshot.name != name);
-                }
-                self.kept.push(SnapshotInfo { name, bytes, unusable: false });
-                self.room_made = false;
-                self.stats.total += 1;
-                self.stats.last_took_ms = now.since(taking.begun);
-                self.stats.last_good_at = now;
-                self.stats.last_failure = None;
-                self.failures_in_a_row = 0;
-                (self.recovered_bytes, self.log_bytes_base) = (0, taking.log_bytes);
-                self.ended(Ok(()));
-                self.plan_removals(now);
-                self.phase = Phase::Clearing;
-            }
-            Ok(Some(_)) => self.fail(SnapshotFailure::Unverified(SnapshotError::Misnamed), now),
-            Err(SnapshotError::OutOfMemory) => self.fail(SnapshotFailure::OutOfMemory, now),
-            Err(error) => self.fail(SnapshotFailure::Unverified(error), now),
-        }
-        self.spare = buffer;
-    }
-
-    /// The newest snapshot is looked at before the older generation goes: that stays, if there is the least doubt.
-    fn check(&mut self, buffer: Vec<u8>, failed: Option<SnapshotFailure>, now: Millis) {
-        let chunk = self.chunk.get();
-        let Phase::Checking { name, offset, decoder } = &mut self.phase else { return };
-        let name = *name;
-        *offset += buffer.len() as u64;
-        let checked = decode(decoder, &buffer, chunk);
-        let checked = if planted("spare_gone_unchecked") { Ok(Some(name.end)) } else { checked };
-        self.spare = buffer;
-        self.phase = match (failed, checked) {
-            (None, Ok(None)) if !self.stopping => return,
-            (None, Ok(Some(end))) if end == name.end && !self.stopping => {
-                self.removals = self.removals_of(Generations::Newest, now);
-                Phase::Clearing
-            }
-            (None, Ok(Some(_)) | Err(_)) if !self.stopping && !matches!(checked, Err(SnapshotError::OutOfMemory)) => {
-                // It is no generation any more, and another is needed at once.
-                self.kept.iter_mut().filter(|snapshot| snapshot.name == name).for_each(|snapshot| snapshot.unusable = true);
-                self.stats.failures += 1;
-                self.stats.last_failure = Some(SnapshotFailure::Damaged(name, checked.err().unwrap_or(SnapshotError::Misnamed)));
-                self.requested = true;
-                Phase::Idle
-            }
-            _ => Phase::Idle,
-        };
-    }
-
-    /// Without memory for the list nothing is removed this time.
-    fn removals_of(&self, generations: Generations, now: Millis) -> Removals {
-        let retention = self.options.map(|options| options.retention).unwrap_or_default();
-        retention::removals(&self.kept, &self.segments, generations, &retention, now).unwrap_or_default()
-    }
-
-    fn plan_removals(&mut self, now: Millis) {
-        self.removals = self.removals_of(Generations::Two, now);
-    }
-
     /// Nobody has to wait for it any more.
     fn ended(&mut self, result: Result<(), SnapshotFailure>) {
         self.finished = self.started;
@@ -649,32 +348,4 @@ impl Snapshots {
             self.ended(Err(SnapshotFailure::Stopping));
         }
     }
-
-    /// Takes note of what the log's operations make of its segments.
-    pub(super) fn note_log(&mut self, op: &StorageOp) {
-        match op {
-            StorageOp::Start { segment, header } => {
-                let Ok(header) = SegmentHeader::decode(header, self.checksum) else { return };
-                self.segments.retain(|info| info.number != *segment);
-                // Without memory it is only not removed when its time has come.
-                if self.segments.try_reserve(1).is_ok() {
-                    let bytes = crate::wal::segment::HEADER_BYTES;
-                    self.segments.push(SegmentInfo { number: *segment, first_lsn: header.first_lsn, time: header.time, bytes });
-                }
-            }
-            StorageOp::Append { segment, offset, data, .. } => self.note_length(*segment, offset + data.len() as u64),
-            StorageOp::Reserve { .. } | StorageOp::Sync { .. } | StorageOp::Snapshot(_) => {}
-        }
-    }
-
-    fn note_length(&mut self, segment: SegmentNumber, bytes: u64) {
-        self.segments.iter_mut().rev().filter(|info| info.number == segment).for_each(|info| info.bytes = info.bytes.max(bytes));
-    }
-}
-
-/// Takes a piece of a snapshot apart; says at the end, which is where less was read than a chunk, how far it reaches.
-fn decode(decoder: &mut Decoder, piece: &[u8], chunk: usize) -> Result<Option<Lsn>, SnapshotError> {
-    decoder.feed(piece)?;
-    while !matches!(decoder.next()?, Decoded::More) {}
-    if piece.len() < chunk { decoder.end().map(|footer| Some(footer.end)) } else { Ok(None) }
 }

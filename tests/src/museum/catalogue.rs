@@ -48,61 +48,73 @@ impl Exhibit {
 }
 
 const WRITER: &str = "core/src/wal/writer.rs";
+const WRITER_APPEND: &str = "core/src/wal/writer/append.rs";
+const WRITER_PENDING: &str = "core/src/wal/writer/pending.rs";
+const WRITER_ROTATION: &str = "core/src/wal/writer/rotation.rs";
+const WRITER_SYNC: &str = "core/src/wal/writer/sync.rs";
 const FRAME: &str = "core/src/wal/frame.rs";
-const RECOVERY: &str = "core/src/recovery.rs";
-const STORE: &str = "core/src/store/mod.rs";
+const RECOVERY_CHOOSE: &str = "core/src/recovery/choose.rs";
+const RECOVERY_REPLAY: &str = "core/src/recovery/replay.rs";
+const RECOVERY_TAIL: &str = "core/src/recovery/tail.rs";
+const STORE_LOOKUP: &str = "core/src/store/lookup.rs";
+const STORE_REPLAY: &str = "core/src/store/replay.rs";
+const STORE_SWEEP: &str = "core/src/store/sweep.rs";
 const ENGINE: &str = "core/src/engine/mod.rs";
+const ENGINE_HAND_OFF: &str = "core/src/engine/hand_off.rs";
+const ENGINE_SERVE: &str = "core/src/engine/serve.rs";
+const ENGINE_START: &str = "core/src/engine/start.rs";
 const EXECUTE: &str = "core/src/engine/execute.rs";
 const JOURNAL: &str = "core/src/engine/journal.rs";
 const REQUEST: &str = "core/src/protocol/request/mod.rs";
 const RETENTION: &str = "core/src/engine/retention.rs";
 const SNAPSHOTS: &str = "core/src/engine/snapshots.rs";
 const SNAPSHOT_READER: &str = "core/src/snapshot/reader.rs";
+const SNAPSHOT_VERIFY: &str = "core/src/engine/snapshots/verify.rs";
 const ENUMERATED_DISK: &str = "tests/src/small_scope/disk/operations.rs";
 const SIMULATOR: &str = "tests/src/simulator/snapshots.rs";
 const HOST: &str = "tests/src/simulator/disk/operations.rs";
 
 /// All of them.
 pub const EXHIBITS: &[Exhibit] = &[
-    bug("early_acknowledgement", WRITER, 100, "`always` answers when the log is written, not when it is synced").fast(),
+    bug("early_acknowledgement", WRITER_APPEND, 100, "`always` answers when the log is written, not when it is synced").fast(),
     bug("acknowledged_before_logged", WRITER, 100, "answers before the log is saved (etcd #14370)"),
-    bug("short_length", WRITER, 2000, "a record's length loses what is above 16 bits (fjall #68)"),
-    bug("gate_a_frame_early", WRITER, 100, "a reply waits for the frame under way, and its record is in the next"),
+    bug("short_length", WRITER_PENDING, 2000, "a record's length loses what is above 16 bits (fjall #68)"),
+    bug("gate_a_frame_early", WRITER_PENDING, 100, "a reply waits for the frame under way, and its record is in the next"),
     bug("read_only_for_ever", WRITER, 100, "after a full disk no other reservation is ever tried").fast(),
     bug("closed_before_durable", WRITER, 100, "the orderly end is reported when all is written, not when it is synced"),
     bug("goes_on_poisoned", WRITER, 100, "after a failed append the log goes on (fjall #308)"),
     bug("retried_sync", WRITER, 100, "a failed sync is taken for one that will do better next time (PostgreSQL, 2018)").fast(),
-    bug("full_segment_unsynced", WRITER, 1000, "rotation leaves the full segment to the system: its last frames are lost"),
-    bug("synced_sector_rewritten", WRITER, 1000, "no frame begins in a fresh sector: a torn write reaches synced data").fast(),
-    bug("synced_sector_shared", WRITER, 1000, "the frame behind a sync beside the loop shares the last sector that was synced"),
-    bug("sync_covers_append_under_way", WRITER, 1000, "what was appended during a sync counts as synced by it"),
+    bug("full_segment_unsynced", WRITER_ROTATION, 1000, "rotation leaves the full segment to the system: its last frames are lost"),
+    bug("synced_sector_rewritten", WRITER_APPEND, 1000, "no frame begins in a fresh sector: a torn write reaches synced data").fast(),
+    bug("synced_sector_shared", WRITER_SYNC, 1000, "the frame behind a sync beside the loop shares the last sector that was synced"),
+    bug("sync_covers_append_under_way", WRITER_SYNC, 1000, "what was appended during a sync counts as synced by it"),
     bug("payload_unchecked", FRAME, 1000, "the payload's checksum is not compared"),
     bug("frame_header_unchecked", FRAME, 1000, "the frame header's checksum is not compared"),
     bug("segment_header_unchecked", "core/src/wal/segment.rs", 1000, "the segment header's checksum is not compared"),
     bug("unsalted", FRAME, 1000, "checksums without salt: a client stores a value that looks like a frame"),
     bug(
         "damage_cut_as_torn",
-        RECOVERY,
+        RECOVERY_TAIL,
         1000,
         "damage to synced records is cut silently: what tells it from a torn tail is not armed (Pebble #453)",
     )
     .fast(),
-    bug("cut_before_refused", RECOVERY, 1000, "recovery cuts before it has judged"),
-    bug("torn_tail_left", RECOVERY, 1000, "a torn tail stays, and the log goes on behind it (fjall #308, LevelDB)"),
-    bug("recovered_unsynced", RECOVERY, 1000, "a new run builds on what it has read, and that was never synced"),
-    bug("segment_reused", RECOVERY, 100, "a new run begins in the last run's segment"),
-    bug("chain_of_replaced_segment", RECOVERY, 1000, "an empty segment is replaced by one that continues the wrong frame"),
-    bug("version_restart", RECOVERY, 1000, "the version floor is not kept over a restart"),
-    bug("deleted_key_back", STORE, 100, "a deletion is not replayed"),
-    bug("floor_below_expired", STORE, 100, "the version floor is not raised by a key that expires"),
-    bug("version_below_floor", STORE, 100, "a key in an expired one's place counts on from that one's version"),
-    bug("swept_too_early", STORE, 100, "the sweep removes a key that was given a later expiry"),
-    bug("move_not_noted", STORE, 1000, "the index still points to where an entry was before memory was gathered"),
+    bug("cut_before_refused", RECOVERY_TAIL, 1000, "recovery cuts before it has judged"),
+    bug("torn_tail_left", RECOVERY_TAIL, 1000, "a torn tail stays, and the log goes on behind it (fjall #308, LevelDB)"),
+    bug("recovered_unsynced", RECOVERY_TAIL, 1000, "a new run builds on what it has read, and that was never synced"),
+    bug("segment_reused", RECOVERY_REPLAY, 100, "a new run begins in the last run's segment"),
+    bug("chain_of_replaced_segment", RECOVERY_REPLAY, 1000, "an empty segment is replaced by one that continues the wrong frame"),
+    bug("version_restart", RECOVERY_REPLAY, 1000, "the version floor is not kept over a restart"),
+    bug("deleted_key_back", STORE_REPLAY, 100, "a deletion is not replayed"),
+    bug("floor_below_expired", STORE_SWEEP, 100, "the version floor is not raised by a key that expires"),
+    bug("version_below_floor", STORE_LOOKUP, 100, "a key in an expired one's place counts on from that one's version"),
+    bug("swept_too_early", STORE_SWEEP, 100, "the sweep removes a key that was given a later expiry"),
+    bug("move_not_noted", STORE_SWEEP, 1000, "the index still points to where an entry was before memory was gathered"),
     bug("length_not_noted", "core/src/store/slabs/mod.rs", 100, "a value in the place of a longer one keeps its end"),
     bug("walk_skips_split_tables", "core/src/store/index.rs", 1000, "a walk takes every table for as deep as the first").fast(),
-    bug("time_forgotten", ENGINE, 1000, "the time high-water is ignored: with a clock set back expired keys return").fast(),
-    bug("clock_in_replay", ENGINE, 1000, "replay looks at the clock and drops what has expired by it"),
-    bug("replies_without_bound", ENGINE, 100, "a client that does not read makes the server hold more and more"),
+    bug("time_forgotten", ENGINE_START, 1000, "the time high-water is ignored: with a clock set back expired keys return").fast(),
+    bug("clock_in_replay", ENGINE_START, 1000, "replay looks at the clock and drops what has expired by it"),
+    bug("replies_without_bound", ENGINE_SERVE, 100, "a client that does not read makes the server hold more and more"),
     bug("swept_before_certain", ENGINE, 1000, "the sweep removes what has expired by a time that a crash may forget"),
     bug("reads_ungated", JOURNAL, 100, "a read shows a write that is not durable yet").fast(),
     bug("expiry_ungated", JOURNAL, 100, "a reply shows that a key has expired before that is certain"),
@@ -134,8 +146,13 @@ pub const EXHIBITS: &[Exhibit] = &[
     snapshot("published_before_durable", SNAPSHOTS, 100, "a snapshot is published before the log is durable as far as its entries reach")
         .fast(),
     snapshot("older_generation_removed_first", SNAPSHOTS, 0, "an older snapshot makes room before the new one is there"),
-    snapshot("snapshot_not_verified", SNAPSHOTS, 100, "a snapshot counts as a generation without having been read back"),
-    snapshot("spare_gone_unchecked", SNAPSHOTS, 0, "the older generation makes room without a look whether the newest is still whole"),
+    snapshot("snapshot_not_verified", SNAPSHOT_VERIFY, 100, "a snapshot counts as a generation without having been read back"),
+    snapshot(
+        "spare_gone_unchecked",
+        SNAPSHOT_VERIFY,
+        0,
+        "the older generation makes room without a look whether the newest is still whole",
+    ),
     snapshot("no_spare_generation", RETENTION, 100, "only the newest snapshot is kept, with the log behind it"),
     snapshot("segment_of_the_spare_removed", RETENTION, 100, "the older snapshot is kept, and not the log behind it"),
     bug("window_not_kept", RETENTION, 100, "what is to be restorable is removed"),
@@ -147,29 +164,29 @@ pub const EXHIBITS: &[Exhibit] = &[
     ),
     bug(
         "damaged_one_not_forgotten",
-        SNAPSHOTS,
+        SNAPSHOT_VERIFY,
         1000,
         "a snapshot in the place of a damaged one of the same name is removed as that (Osprey, found by the simulator)",
     ),
     bug("answered_before_published", "core/src/engine/answer.rs", 100, "SNAPSHOT is answered when the snapshot is begun"),
-    bug("snapshot_failure_poisons", ENGINE, 100, "a snapshot that can't be written takes the log along"),
+    bug("snapshot_failure_poisons", ENGINE_HAND_OFF, 100, "a snapshot that can't be written takes the log along"),
     snapshot(
         "replayed_from_the_end",
-        RECOVERY,
+        RECOVERY_CHOOSE,
         100,
         "the log is replayed from the walk's end, not from its beginning: deleted keys are back",
     )
     .fast(),
     bug(
         "later_version_used_up",
-        STORE,
+        STORE_REPLAY,
         1000,
         "a deletion that the snapshot is ahead of uses up the version that is still to come (Osprey, found by the simulator)",
     ),
-    bug("oldest_snapshot_first", RECOVERY, 100, "the oldest snapshot is loaded, and more of the log replayed than must be"),
-    snapshot("snapshot_floor_lost", RECOVERY, 1000, "the version floor is not taken from the snapshot"),
-    bug("snapshot_time_lost", RECOVERY, 1000, "the time is not taken from the snapshot"),
-    bug("snapshot_claims_nothing", RECOVERY, 2000, "a log that ends before a snapshot's S1 is taken for torn"),
+    bug("oldest_snapshot_first", RECOVERY_CHOOSE, 100, "the oldest snapshot is loaded, and more of the log replayed than must be"),
+    snapshot("snapshot_floor_lost", RECOVERY_CHOOSE, 1000, "the version floor is not taken from the snapshot"),
+    bug("snapshot_time_lost", RECOVERY_CHOOSE, 1000, "the time is not taken from the snapshot"),
+    bug("snapshot_claims_nothing", RECOVERY_TAIL, 2000, "a log that ends before a snapshot's S1 is taken for torn"),
     snapshot("snapshot_footer_unchecked", SNAPSHOT_READER, 1000, "a snapshot's footer is not compared with its blocks, nor its checksum"),
     snapshot("snapshot_payload_unchecked", SNAPSHOT_READER, 1000, "the checksum of a block's payload is not compared"),
     snapshot(

@@ -45,8 +45,8 @@ pub const REAL_EXHIBITS: &[RealExhibit] = &[
     bug("segment_not_removed", DRAFTS, SHORTER, "the log is not cut"),
     bug("reserved_in_name_only", SEGMENTS, NO_ROOM, "space for the log is not set aside: the full disk is met in the middle of an append"),
     bug("answered_before_published", "core/src/engine/answer.rs", ANSWERED, "SNAPSHOT is answered when the snapshot is begun"),
-    bug("snapshot_failure_poisons", "core/src/engine/mod.rs", GIVEN_UP, "a snapshot that can't be written takes the log along"),
-    bug("replayed_from_the_end", "core/src/recovery.rs", KILLED, "the log is replayed from the walk's end, not from its beginning"),
+    bug("snapshot_failure_poisons", "core/src/engine/hand_off.rs", GIVEN_UP, "a snapshot that can't be written takes the log along"),
+    bug("replayed_from_the_end", "core/src/recovery/choose.rs", KILLED, "the log is replayed from the walk's end, not from its beginning"),
     bug("hours_not_kept", "host/src/server/settings.rs", KEPT, "wal_keep_hours keeps nothing"),
     bug(
         "salvage_forgets_floor",

@@ -1,11 +1,13 @@
 //! The loop, one turn after another, with real sockets and files.
 
-use std::io::Read as _;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 
+use osprey_core::engine::Next;
 use osprey_core::wal::writer::SyncPolicy;
 use tempfile::TempDir;
 
+use super::receive::text;
 use super::*;
 use crate::server::{Server, Settings};
 

@@ -1,0 +1,146 @@
+//! Requests in, replies out: the bytes at the start of a connection's input are executed one after the other.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use super::ahead::{self, Ahead, Parsed};
+use super::answer::{Outcome, Reply};
+use super::error::Refusal;
+use super::{Engine, Payload, Session};
+use crate::museum::planted;
+use crate::protocol::reply;
+use crate::protocol::request::{Parser, Step};
+use crate::record::OutOfMemory;
+use crate::units::Millis;
+
+/// What [`Engine::serve`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// So many bytes of the input are done with.
+    pub consumed: usize,
+    /// What has to happen before the next call for this connection.
+    pub next: Next,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More input: the rest must be at least this long before another call can do anything.
+    Read {
+        /// Bytes, those not consumed included.
+        at_least: usize,
+    },
+    /// Replies to be sent: too many are waiting.
+    Flush,
+    /// Its turn: other connections come first.
+    Again,
+    /// An operation of storage to end.
+    Storage,
+    /// Nothing: send what there is, then close.
+    Close,
+}
+
+impl Engine {
+    /// Parses and executes the requests at the start of `input` and appends their replies to `out`, which holds what
+    /// was not sent yet.
+    ///
+    /// Bounded: at most [`Limits::requests_per_call`](super::Limits::requests_per_call) requests, and no further one once `out` has
+    /// [`Limits::unsent_bytes_soft_max`](super::Limits::unsent_bytes_soft_max); one request looks at [`words_max`](crate::protocol::request::Limits::words_max) keys at most. [`Next::Again`],
+    /// [`Next::Flush`] and [`Next::Storage`] always leave some input.
+    pub fn serve(&mut self, now: Millis, session: &mut Session, input: &[u8], out: &mut Vec<u8>) -> Served {
+        self.serve_lending(now, session, input, out, usize::MAX).0
+    }
+
+    /// As [`Engine::serve`], but ends behind a `GET` whose value has `lend_bytes_min` bytes or more, and does not copy that: `out` ends with its `VALUE` line, and
+    /// the payload that follows is lent.
+    pub fn serve_lending(
+        &mut self,
+        now: Millis,
+        session: &mut Session,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        lend_bytes_min: usize,
+    ) -> (Served, Option<Payload<'_>>) {
+        self.now = self.now.max(now);
+        let begin = out.len();
+        let mut consumed = 0;
+        let mut lent = None;
+        let mut parsed = Ahead::new();
+        let mut budget = self.options.limits.requests_per_call;
+        let next = 'serving: loop {
+            if session.closing {
+                break Next::Close;
+            }
+            let rest = input.get(consumed..).unwrap_or_default();
+            if rest.is_empty() {
+                // Before anything else: whoever has no input left can only be helped by more.
+                break Next::Read { at_least: 1 };
+            }
+            let mut behind = ahead::parse(&mut parsed, &session.parser, &self.options.limits.request, &self.store, rest);
+            for (at, &Parsed { ref step, hash }) in parsed.iter().enumerate() {
+                if session.closing {
+                    break;
+                }
+                if out.len() >= self.options.limits.unsent_bytes_soft_max && !planted("replies_without_bound") {
+                    break 'serving Next::Flush;
+                }
+                if budget == 0 {
+                    break 'serving Next::Again;
+                }
+                budget -= 1;
+                // Whatever is appended to `out` from here on answers this request.
+                let replied = out.len();
+                let (answered, used) = match *step {
+                    Step::Incomplete { at_least } => {
+                        session.parser = behind;
+                        break 'serving Next::Read { at_least };
+                    }
+                    Step::Skip { consumed: used } => (Ok(()), used),
+                    Step::Request { ref command, consumed: used } => {
+                        match self.answer(&mut Reply { session, out, begin, lend_bytes_min }, command, hash) {
+                            Ok(Outcome::Answered) => (Ok(()), used),
+                            Ok(Outcome::Lends(spot)) => {
+                                lent = Some(spot);
+                                (Ok(()), used)
+                            }
+                            Ok(Outcome::Close) => {
+                                session.closing = true;
+                                (Ok(()), used)
+                            }
+                            // The parser stays before it.
+                            Err(Refusal::Wait) => {
+                                self.counters.take_back(command);
+                                break 'serving Next::Storage;
+                            }
+                            Err(Refusal::Error(error)) => {
+                                out.truncate(replied);
+                                self.counters.errors += 1;
+                                (reply::error(out, error.code(), error), used)
+                            }
+                            Err(Refusal::NoReply) => (Err(OutOfMemory), used),
+                        }
+                    }
+                    Step::Reject { error, consumed: used, close } => {
+                        self.counters.errors += 1;
+                        session.closing |= close;
+                        (reply::error(out, error.code(), error), used)
+                    }
+                };
+                session.parser = if at + 1 == parsed.len() { mem::take(&mut behind) } else { Parser::default() };
+                consumed += used;
+                if answered.is_err() {
+                    // Not even an error can be sent. A stream with a reply missing would be worse than its end.
+                    out.truncate(replied);
+                    session.closing = true;
+                }
+                if lent.is_some() {
+                    let left = consumed < input.len();
+                    break 'serving if left { Next::Again } else { Next::Read { at_least: 1 } };
+                }
+            }
+        };
+        let payload = lent.map(|spot| Payload::new(self.store.value_at(spot)));
+        session.produced(out.len() - begin + payload.map_or(0, |payload| payload.len()));
+        (Served { consumed, next }, payload)
+    }
+}

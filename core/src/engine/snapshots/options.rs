@@ -1,0 +1,26 @@
+//! How snapshots are taken.
+
+use crate::engine::Retention;
+
+/// How snapshots are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotOptions {
+    /// Whether one is taken when there is much log; else only when a client or the host asks for it.
+    pub automatic: bool,
+    /// So much log may come together before one is taken, bytes; more, where it is less than half of the data; less, where [`SnapshotOptions::stored_percent_max`] asks for it.
+    pub log_bytes_max: u64,
+    /// What log and snapshots should take at most, percent of what a snapshot of the data takes (but no less than twice `log_bytes_max`, and that once): a snapshot is taken earlier for it, and the older
+    /// generation goes before the next is begun. Beside it come what is written while a snapshot is taken, and that segments are removed whole. Less than 250 can't be kept.
+    /// 0: there is no limit, and the older generation always stays until the next is there. It is no limit, either, where [`Retention`] keeps more.
+    pub stored_percent_max: u64,
+    /// How fast one is written at most, bytes a second; 0: as fast as it can be.
+    pub bandwidth_max: u64,
+    /// What is kept of the log, and of older snapshots, beyond what a recovery may need.
+    pub retention: Retention,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        Self { automatic: true, log_bytes_max: 256 << 20, stored_percent_max: 250, bandwidth_max: 0, retention: Retention::default() }
+    }
+}
