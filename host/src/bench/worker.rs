@@ -193,7 +193,7 @@ impl Worker {
         state.busy += 1;
         let connection = &mut self.connections[number];
         if !connection.begin(&mut self.requests, &mut plan.source, count, due, &mut self.spare)? {
-            self.readiness.change(&connection.stream, number, Interest { read: true, write: true }).map_err(Broken::Io)?;
+            self.readiness.change(&connection.stream, number, Interest::READ_AND_WRITE).map_err(Broken::Io)?;
         }
         Ok(())
     }
