@@ -8,7 +8,7 @@
 //!
 //! | part | what |
 //! | --- | --- |
-//! | `directory` | names, the lock |
+//! | `directory`, `unfinished` | names, the lock, notes that it is not whole |
 //! | `job` | what a thread does |
 //! | `segment_file`, `behind` | how the log's bytes get into a file, and from the page cache to the disk |
 //! | `snapshots` | what is asked for about snapshots |
@@ -22,6 +22,7 @@ mod files;
 mod job;
 mod segment_file;
 mod snapshots;
+pub(crate) mod unfinished;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -35,12 +36,13 @@ use std::time::Duration;
 use osprey_core::storage::{SegmentNumber, SnapshotName, Storage, StorageDone, StorageError, StorageOp};
 
 use behind::Behind;
+use directory::Directory;
 pub use directory::OpenError;
-use directory::{Directory, make_directory};
-pub(crate) use directory::{lock, number_of};
+pub(crate) use directory::{lock, make_directory, number_of};
 pub(crate) use files::read_at;
 use job::{Ended, Job, Task, Wake, start};
 use segment_file::{Scratch, SegmentFile};
+pub use unfinished::Unfinished;
 
 /// How space for a segment is set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,9 @@ impl FileStorage {
         make_directory(path).map_err(failed)?;
         let handle = Arc::new(File::open(path).map_err(failed)?);
         let lock = lock(path)?;
+        if let Some(what) = Unfinished::of(path) {
+            return Err(OpenError::Unfinished(path.to_owned(), what));
+        }
         let directory = Directory { path: path.to_owned(), handle, reservation, draft: Arc::default() };
         let wake: Wake = Arc::new(wake);
         let (report, ended) = channel();

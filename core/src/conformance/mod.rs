@@ -22,6 +22,53 @@ use crate::wal::segment::HEADER_BYTES;
 use driver::Driver;
 
 /// Storage to be checked, and how it is treated.
+///
+/// ```
+/// use osprey_core::conformance::{Subject, check};
+/// use osprey_core::storage::memory::MemoryStorage;
+///
+/// struct InMemory;
+///
+/// impl Subject for InMemory {
+///     type Storage = MemoryStorage;
+///
+///     fn create(&mut self) -> MemoryStorage {
+///         MemoryStorage::new()
+///     }
+///
+///     fn kill(&mut self, storage: MemoryStorage) -> MemoryStorage {
+///         storage // of files: close them, open the directory anew
+///     }
+///
+///     fn cuts_power(&self) -> bool {
+///         true
+///     }
+///
+///     fn cut_power(&mut self, storage: MemoryStorage) -> MemoryStorage {
+///         storage // of files: lose what was not synced
+///     }
+///
+///     fn snapshots(&self) -> bool {
+///         true
+///     }
+///
+///     fn segment_bytes(&self) -> u64 {
+///         32 << 10
+///     }
+///
+///     fn always_synced(&self) -> bool {
+///         false
+///     }
+///
+///     fn wait(&mut self, looks: u32) -> bool {
+///         looks < 1_000 // it does everything at once
+///     }
+/// }
+///
+/// let checked = check(&mut InMemory)?;
+/// assert!(checked.kills > 0 && checked.power_cuts > 0 && checked.snapshots);
+/// # Ok::<(), osprey_core::conformance::Violation>(())
+/// ```
 pub trait Subject {
     /// What is checked.
     type Storage: Storage + LogFiles;
@@ -65,6 +112,12 @@ pub trait Subject {
 }
 
 /// What storage owes. The texts say it.
+///
+/// ```
+/// use osprey_core::conformance::Rule;
+///
+/// assert_eq!(Rule::NewIsEmpty.text(), "new storage holds no segment and no snapshot");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "see `Rule::text`")]
 pub enum Rule {
@@ -169,6 +222,30 @@ impl Rule {
 }
 
 /// How storage breaks the contract.
+///
+/// ```
+/// use osprey_core::conformance::{Rule, Subject, check};
+/// use osprey_core::storage::memory::MemoryStorage;
+///
+/// /// Its storage goes with the process.
+/// struct Forgets;
+///
+/// impl Subject for Forgets {
+///     type Storage = MemoryStorage;
+///
+///     fn create(&mut self) -> MemoryStorage {
+///         MemoryStorage::new()
+///     }
+///
+///     fn kill(&mut self, _: MemoryStorage) -> MemoryStorage {
+///         MemoryStorage::new()
+///     }
+/// }
+///
+/// let violation = check(&mut Forgets).expect_err("what was acknowledged is gone");
+/// assert_eq!(violation.rule, Rule::ListsAll);
+/// assert!(violation.to_string().starts_with("the rule \"every segment that was started"), "{violation}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The rule that is broken.
@@ -190,6 +267,15 @@ impl fmt::Display for Violation {
 impl core::error::Error for Violation {}
 
 /// What was checked.
+///
+/// ```
+/// use osprey_core::conformance::Checked;
+///
+/// // What a test should insist on, so that it can't pass for want of anything checked.
+/// let checked = Checked { operations: 500, kills: 20, power_cuts: 0, snapshots: true };
+/// assert!(checked.operations > 0 && checked.kills > 0);
+/// assert_eq!(checked.power_cuts, 0, "the subject can't cut the power");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// Operations that ended as they should.
@@ -217,6 +303,28 @@ impl fmt::Display for Checked {
 ///
 /// # Errors
 /// The first rule that was found broken.
+///
+/// ```
+/// use osprey_core::conformance::{Subject, check};
+/// use osprey_core::storage::memory::MemoryStorage;
+///
+/// struct InMemory;
+///
+/// impl Subject for InMemory {
+///     type Storage = MemoryStorage;
+///
+///     fn create(&mut self) -> MemoryStorage {
+///         MemoryStorage::new()
+///     }
+///
+///     fn kill(&mut self, storage: MemoryStorage) -> MemoryStorage {
+///         storage
+///     }
+/// }
+///
+/// assert!(check(&mut InMemory)?.operations > 100);
+/// # Ok::<(), osprey_core::conformance::Violation>(())
+/// ```
 pub fn check(subject: &mut impl Subject) -> Result<Checked, Violation> {
     debug_assert!(subject.segment_bytes() >= 8 * HEADER_BYTES);
     let mut driver = Driver::new(subject);

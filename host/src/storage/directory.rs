@@ -10,6 +10,7 @@ use osprey_core::storage::SegmentNumber;
 
 use super::Reservation;
 use super::snapshots::{DRAFT_NAME, Draft};
+use super::unfinished::Unfinished;
 
 const LOCK_NAME: &str = "LOCK";
 
@@ -27,6 +28,8 @@ pub enum OpenError {
     Directory(PathBuf, io::Error),
     /// Another server uses it; its process id, if it could be read.
     Locked(PathBuf, Option<u32>),
+    /// A tool was interrupted in it.
+    Unfinished(PathBuf, Unfinished),
 }
 
 impl std::fmt::Display for OpenError {
@@ -42,6 +45,7 @@ impl std::fmt::Display for OpenError {
                 }
                 f.write_str("; stop it, or set another data_dir")
             }
+            Self::Unfinished(path, what) => what.describe(path, f),
         }
     }
 }
@@ -85,7 +89,7 @@ impl Directory {
 
 /// Makes a directory and what is missing above it, and makes their names durable: what is synced inside a directory whose own name is lost is
 /// lost with it.
-pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     let missing = path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).count();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     for made in path.ancestors().take(missing) {

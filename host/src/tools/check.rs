@@ -14,9 +14,7 @@ use super::generations::fallbacks;
 use super::plan::{Plan, plan};
 use super::salvage;
 use super::survey::{Run, Segment, survey};
-
-/// Repair has begun to change files, and was interrupted.
-pub(super) const TODO_NAME: &str = "repair.todo";
+use crate::storage::Unfinished;
 
 /// What the command line says.
 #[derive(Debug, Args)]
@@ -27,7 +25,7 @@ pub struct Arguments {
 }
 
 pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
-    let directory = DataDirectory::open(path)?;
+    let directory = DataDirectory::open_half_repaired(path)?;
     let mut files = directory.files()?.with_progress("check");
     let segments = survey(&mut files)?;
     let recovered = files.load();
@@ -44,12 +42,12 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
         say(describe(segment, report.filter(|_| at >= older)))?;
     }
     for name in directory.names().map_err(Failure::file("list", path))? {
-        if name.ends_with(".oswal.next") || name.ends_with(".repair") || name.ends_with(".part") {
+        if name.ends_with(".oswal.next") || name.ends_with(".repair") {
             say(format!("{name}: left behind by a run that was interrupted; not part of the data"))?;
         }
     }
-    if path.join(TODO_NAME).exists() {
-        say("damaged: a repair was interrupted; run `osprey repair` again, it goes on".to_owned())?;
+    if Unfinished::of(path).is_some() {
+        say(format!("damaged: a repair was interrupted; `osprey repair {}` goes on with it", path.display()))?;
         return Ok(DAMAGED);
     }
     match recovered {

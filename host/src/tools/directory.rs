@@ -2,9 +2,8 @@
 //! recovery would.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crc32c::crc32c_append;
@@ -16,7 +15,7 @@ use osprey_core::store::Store;
 use super::failure::Failure;
 use super::progress::Progress;
 use crate::museum::planted;
-use crate::storage::{OpenError, lock, number_of};
+use crate::storage::{OpenError, Unfinished, lock, number_of};
 
 /// A directory, locked.
 #[derive(Debug)]
@@ -26,8 +25,26 @@ pub(super) struct DataDirectory {
 }
 
 impl DataDirectory {
-    /// One that is there.
+    /// One that is there, and whole.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let directory = Self::open_half_repaired(path)?;
+        match Unfinished::of(path) {
+            Some(what) => Err(Failure::damaged(OpenError::Unfinished(path.to_owned(), what).to_string())),
+            None => Ok(directory),
+        }
+    }
+
+    /// One that is there, and may be in the middle of a repair.
+    pub(super) fn open_half_repaired(path: &Path) -> Result<Self, Failure> {
+        let directory = Self::lock(path)?;
+        match Unfinished::of(path) {
+            Some(what @ Unfinished::Copy) => Err(Failure::damaged(OpenError::Unfinished(path.to_owned(), what).to_string())),
+            Some(Unfinished::Repair) | None => Ok(directory),
+        }
+    }
+
+    /// One that is there, whatever is in it.
+    pub(super) fn lock(path: &Path) -> Result<Self, Failure> {
         if !fs::metadata(path).map_err(Failure::file("open the data directory", path))?.is_dir() {
             return Err(Failure::cannot(format!("{} is not a directory", path.display())));
         }
@@ -38,30 +55,6 @@ impl DataDirectory {
             Err(error) => return Err(Failure::cannot(error.to_string())),
         };
         Ok(Self { path: path.to_owned(), _lock: lock })
-    }
-
-    /// One that is new or empty. `suffix` ends the names of files that an interrupted attempt may have left; they are removed.
-    pub(super) fn create(path: &Path, suffix: &str) -> Result<Self, Failure> {
-        let failed = Failure::file("make the directory", path);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(&failed)?;
-        for entry in fs::read_dir(path).map_err(&failed)? {
-            let name = entry.map_err(&failed)?.file_name();
-            let ours = name.to_str().is_some_and(|name| name == "LOCK" || name == "lost+found" || name.ends_with(suffix));
-            if !ours {
-                return Err(Failure::cannot(format!(
-                    "{} is not empty (it has {}): nothing was written; name a new directory",
-                    path.display(),
-                    Path::new(&name).display()
-                )));
-            }
-        }
-        let directory = Self::open(path)?;
-        for name in directory.names().map_err(&failed)? {
-            if name.ends_with(suffix) {
-                fs::remove_file(path.join(name)).map_err(&failed)?;
-            }
-        }
-        Ok(directory)
     }
 
     /// The names of its files, sorted; those that are no text are left out.

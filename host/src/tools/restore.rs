@@ -14,9 +14,10 @@ use osprey_core::wal::reader::{SegmentReader, Tail};
 use osprey_core::wal::segment::{HEADER_BYTES, HEADER_USED_BYTES, SegmentHeader};
 
 use super::answer::{count, time};
-use super::backup::{SUFFIX, copy_all, publish};
+use super::backup::{copy_all, verify};
 use super::directory::{DataDirectory, Files};
 use super::failure::{Failure, SOUND};
+use super::new_directory::NewDirectory;
 use crate::museum::planted;
 
 /// What the command line says.
@@ -67,9 +68,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         None => (all(&mut files)?, last),
         Some(moment) => up_to(&mut files, moment)?,
     };
-    let target = DataDirectory::create(&arguments.directory, SUFFIX)?;
-    copy_all(&keep, &target)?;
-    let keys = publish(&target)?;
+    let target = NewDirectory::create(&arguments.directory)?;
+    copy_all(&keep, &target.directory)?;
+    let keys = verify(target)?;
     writeln!(io::stdout(), "restored {} as of LSN {}, {}", count(keys, "key"), lsn.0, time(at)).map_err(|error| Failure::output(&error))?;
     Ok(SOUND)
 }

@@ -126,13 +126,18 @@ fn is_other_format(bytes: &[u8; HEADER_USED_BYTES], header: Result<SegmentHeader
     whole && matches!(header, Err(HeaderError::Format(_) | HeaderError::Sector(_)))
 }
 
-/// Finds frames by the salts that it could have, and from them what the header must have said.
+/// What the header must have said: it again but for a bit; or frames found by the salts that it could have, and what they say.
 fn reconstruct(
     files: &mut Files,
     bytes: &[u8; HEADER_USED_BYTES],
     segment: &mut Segment,
     readable: &[SegmentHeader],
 ) -> Result<(), ReadError> {
+    if let Some(header) = but_for_one_bit(bytes) {
+        segment.runs = runs(files, segment.name, segment.length, header.salt)?;
+        segment.known = Some(header);
+        return Ok(());
+    }
     let number = |at: usize| bytes.get(at..at + 8).and_then(|field| Some(u64::from_le_bytes(field.try_into().ok()?))).unwrap_or(0);
     // The nearest first: most often the damaged one is of the same epoch.
     let mut near: Vec<&SegmentHeader> = readable.iter().collect();
@@ -163,6 +168,15 @@ fn reconstruct(
         segment.runs = vec![Run::Unreadable { from: 0, to: segment.length }];
     }
     Ok(())
+}
+
+/// The header that differs in a single bit and is right: its checksum leaves no other.
+fn but_for_one_bit(bytes: &[u8; HEADER_USED_BYTES]) -> Option<SegmentHeader> {
+    (0..bytes.len() * 8).find_map(|bit| {
+        let mut bytes = *bytes;
+        *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
+        SegmentHeader::decode(&bytes, crc32c_append).ok()
+    })
 }
 
 fn runs(files: &mut Files, name: SegmentNumber, length: u64, salt: u64) -> Result<Vec<Run>, ReadError> {
