@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::append::{Active, Appending};
-use super::{Closing, LogWriter, Mark, SyncPolicy};
+use super::{Closing, LogWriter, Mark, Poisoned, SyncPolicy};
 use crate::museum::planted;
 use crate::storage::{SegmentNumber, StorageError, StorageOp};
 use crate::units::{Lsn, Millis, Version};
@@ -43,11 +43,16 @@ impl LogWriter {
         Some(StorageOp::Reserve { segment: self.next_segment, bytes: self.options.segment_bytes })
     }
 
-    pub(super) fn reserved(&mut self, result: Result<(), StorageError>, now: Millis) {
+    /// Another segment's reservation, or one that was counted already, would let records in that have no place.
+    pub(super) fn reserved(&mut self, segment: SegmentNumber, result: Result<(), StorageError>, now: Millis) -> Result<(), Poisoned> {
+        if (segment, self.reserve) != (self.next_segment, Reserve::UnderWay) {
+            return self.check(Err(StorageError::NotAskedFor), segment, "count on the reservation of");
+        }
         self.reserve = match result {
             Ok(()) => Reserve::Ready,
             Err(_) => Reserve::Failed { retry_at: Millis(now.0.saturating_add(RESERVE_RETRY_MS)) },
         };
+        Ok(())
     }
 
     /// A SEAL: `closes` at the orderly end (durable), else before the next segment.
