@@ -76,6 +76,7 @@ impl Snapshots {
             stored: self.stored_bytes(),
             newest,
             log: self.log_bytes(log),
+            reserved: log.reserved_bytes(),
         }
     }
 

@@ -34,6 +34,15 @@ pub(super) enum Reserve {
 }
 
 impl LogWriter {
+    /// Space that is set aside and not written to yet, bytes: in the segment that is appended to, in a full one until it is cut, and in the next.
+    pub(crate) fn reserved_bytes(&self) -> u64 {
+        let unused = |length: u64| self.options.segment_bytes.saturating_sub(length);
+        let active = self.active.as_ref().map_or(0, |active| unused(active.end));
+        let full = self.full.as_ref().map_or(0, |full| unused(full.length));
+        let next = if matches!(self.reserve, Reserve::UnderWay | Reserve::Ready) { self.options.segment_bytes } else { 0 };
+        active + full + next
+    }
+
     pub(super) fn poll_reserve(&mut self) -> Option<StorageOp> {
         // At the end none is needed: what was accepted has a place in this segment, or in the next, which is reserved.
         if self.reserve != Reserve::Wanted || self.closing != Closing::No {
