@@ -555,6 +555,46 @@ fn log_and_snapshots_stay_below_three_times_the_data() {
     }
 }
 
+/// One that is damaged is no generation. Until there is another one it is tried again, after a pause, however little log there is.
+#[test]
+fn one_in_the_place_of_a_damaged_one_is_tried_again() {
+    let (mut machine, client) = bounded(64 << 10, 1500);
+    for _ in 0..2 {
+        set_all(&mut machine, client, 0..20, "x");
+        assert_eq!(machine.ask(client, "SNAPSHOT"), "OK");
+    }
+    set_all(&mut machine, client, 0..20, "y");
+    let (newest, _) = machine.storage.disk.snapshots().last().unwrap();
+    machine.storage.disk = machine.storage.disk.with_snapshot(newest, |bytes| bytes[1000] ^= 1);
+    machine.hold_walk = true;
+    machine.ask(client, "SNAPSHOT");
+    assert!(machine.engine.taking_snapshot(), "the damage was found, and another was begun");
+    let damaged = machine.storage.disk.after_power_cut();
+    machine.storage.failing = Some((Work::Snapshot, StorageError::NoSpace));
+    machine.hold_walk = false;
+    machine.settle();
+    assert!(machine.replies(client).starts_with("ERR READONLY"));
+    let before = snapshots(&machine);
+    let submitted = machine.storage.submitted(Work::Snapshot);
+    machine.advance(59_000);
+    assert_eq!(machine.storage.submitted(Work::Snapshot), submitted, "not before a minute");
+    machine.advance(2000);
+    assert!(machine.storage.submitted(Work::Snapshot) > submitted, "it was tried again, and has failed again");
+    machine.storage.failing = None;
+    machine.advance(115_000);
+    assert_eq!(snapshots(&machine), before, "not before two more");
+    machine.advance(10_000);
+    assert!(!snapshots(&machine).contains(&newest.to_string()));
+    assert_eq!(machine.engine.newest_snapshot().map(|name| name.end), Some(machine.engine.last_lsn()));
+
+    // Where a start has found the damage, too.
+    let (mut machine, report) = Machine::recover(bounded_options(64 << 10), damaged, machine.now).unwrap();
+    assert_eq!(report.unusable.map(|(name, _)| name), Some(newest));
+    assert!(machine.engine.newest_snapshot().unwrap() < newest);
+    machine.advance(10);
+    assert!(machine.engine.newest_snapshot().unwrap() >= newest);
+}
+
 /// The older generation goes only when the newest has been seen to be whole once more; else it stays, is said, and another snapshot is taken.
 #[test]
 fn the_older_generation_is_not_given_up_for_one_that_is_damaged() {

@@ -53,7 +53,7 @@ impl Snapshots {
         if options.automatic && space.passes(&options, 0) {
             self.make_room(now);
         }
-        if !(options.automatic && space.is_due(&options)) {
+        if !options.automatic || !(space.is_due(&options) || self.newest_is_damaged()) {
             return None;
         }
         if self.retry_at <= now {
@@ -61,6 +61,11 @@ impl Snapshots {
             return None;
         }
         Some(self.retry_at)
+    }
+
+    /// Whether the newest is known to be of no use: then there is a generation less than there should be, however little log there is.
+    fn newest_is_damaged(&self) -> bool {
+        self.kept.last().is_some_and(|newest| newest.unusable)
     }
 
     pub(super) fn may_write_at(&self, options: &SnapshotOptions, taking: &Taking) -> Millis {
