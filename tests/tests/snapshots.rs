@@ -1,7 +1,7 @@
 //! Snapshots: what they hold, when they are published, what goes and what stays (invariants 2, 5, 6, 7, 9).
 #![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
-use osprey_core::engine::{Options, Retention, SnapshotOptions};
+use osprey_core::engine::{Options, Retention, SnapshotFailure, SnapshotOptions};
 use osprey_core::recovery::RecoveryError;
 use osprey_core::storage::{SegmentNumber, SnapshotName, StorageError};
 use osprey_core::units::Lsn;
@@ -593,6 +593,28 @@ fn one_in_the_place_of_a_damaged_one_is_tried_again() {
     assert!(machine.engine.newest_snapshot().unwrap() < newest);
     machine.advance(10);
     assert!(machine.engine.newest_snapshot().unwrap() >= newest);
+}
+
+/// Whoever waits may ask late, when others have been taken or have failed.
+#[test]
+fn who_waits_hears_of_its_own() {
+    let mut machine = Machine::new(options(SyncPolicy::Always));
+    let client = machine.connect();
+    let mut waiting = Vec::new();
+    for round in 0..12_u32 {
+        set_all(&mut machine, client, round..round + 1, "v");
+        let failing = (round % 3 != 1).then_some((Work::Snapshot, StorageError::Io(Some(round as i32))));
+        machine.storage.failing = failing;
+        let expected = failing.map_or(Ok(()), |(_, error)| Err(SnapshotFailure::Storage(error)));
+        waiting.push((machine.engine.request_snapshot().unwrap().unwrap(), expected));
+        machine.settle();
+        for &(ticket, expected) in waiting.iter().rev().take(8) {
+            assert_eq!(machine.engine.snapshot_outcome(ticket), Some(expected), "{ticket:?} after {round}");
+        }
+    }
+    // Of those before it is still known whether there was one later, which has what they should have had.
+    let &(first, _) = waiting.first().unwrap();
+    assert_eq!(machine.engine.snapshot_outcome(first), Some(Ok(())));
 }
 
 /// The older generation goes only when the newest has been seen to be whole once more; else it stays, is said, and another snapshot is taken.

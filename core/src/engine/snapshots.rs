@@ -33,6 +33,7 @@ mod walk;
 use alloc::vec::Vec;
 
 pub use options::SnapshotOptions;
+use outcome::Outcomes;
 pub use outcome::{SnapshotFailure, Ticket};
 
 use super::retention::Removals;
@@ -133,8 +134,7 @@ pub(super) struct Snapshots {
     room_made: bool,
     stopping: bool,
     started: u64,
-    finished: u64,
-    last: Result<(), SnapshotFailure>,
+    outcomes: Outcomes,
     retry_at: Millis,
     failures_in_a_row: u32,
     /// Log bytes of this run when the newest snapshot was begun, less those of runs before that came behind it.
@@ -164,8 +164,7 @@ impl Snapshots {
             room_made: false,
             stopping: false,
             started: 0,
-            finished: 0,
-            last: Ok(()),
+            outcomes: Outcomes::default(),
             retry_at: Millis(0),
             failures_in_a_row: 0,
             log_bytes_base: 0,
@@ -177,8 +176,8 @@ impl Snapshots {
     }
 
     /// How a snapshot that was waited for has ended, if it has.
-    pub(super) fn outcome(&self, Ticket(ticket): Ticket) -> Option<Result<(), SnapshotFailure>> {
-        (self.finished >= ticket).then_some(self.last)
+    pub(super) fn outcome(&self, ticket: Ticket) -> Option<Result<(), SnapshotFailure>> {
+        self.outcomes.of(ticket)
     }
 
     /// Whether one is being taken.
@@ -310,8 +309,7 @@ impl Snapshots {
 
     /// Nobody has to wait for it any more.
     fn ended(&mut self, result: Result<(), SnapshotFailure>) {
-        self.finished = self.started;
-        self.last = result;
+        self.outcomes.note(self.started, result);
         self.taking = None;
     }
 
