@@ -69,7 +69,8 @@ impl Snapshots {
     }
 
     pub(super) fn may_write_at(&self, options: &SnapshotOptions, taking: &Taking) -> Millis {
-        let ms = taking.offset.saturating_mul(1000).checked_div(options.bandwidth_max).unwrap_or(0);
+        let bandwidth = if self.hurried { 0 } else { options.bandwidth_max };
+        let ms = taking.offset.saturating_mul(1000).checked_div(bandwidth).unwrap_or(0);
         Millis(taking.begun.0.saturating_add(ms))
     }
 
