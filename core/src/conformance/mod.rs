@@ -164,7 +164,7 @@ impl Rule {
             Self::ListsAll => {
                 "every segment that was started and not removed is listed once, with a length that holds all that was appended"
             }
-            Self::AppendedIsThere => "what was appended stands at its offset, also after the process's end",
+            Self::AppendedIsThere => "a segment's header and what was appended stand at their offsets, also after the process's end",
             Self::OthersAreZeros => "what was not written reads as zeros: between appends, and behind the last up to the segment's length",
             Self::SyncedIsDurable => {
                 "an append with `sync`, and a sync, outlive a loss of power, with everything that was appended to the segment before"
@@ -188,6 +188,35 @@ impl Rule {
                 "a snapshot that is removed or discarded is gone, also after a loss of power; removing what is not there is no mistake"
             }
             Self::EngineRecovers => "an engine that is recovered has everything that was acknowledged",
+        }
+    }
+
+    /// What it mostly is, where the storage is files; empty where there is nothing to say.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::DoneWithoutError => "To remove or discard what isn't there is no failure.",
+            Self::EndsOnce => "Return it from `submit` if it is done, else keep it and return it from `poll`, failed or not.",
+            Self::ReservedIsNoSegment | Self::DraftIsNoSnapshot => "Write it under a name that `segments` and `snapshots` don't list.",
+            Self::StartIsAtomic | Self::PublishIsAtomic | Self::StartIsDurable | Self::PublishIsDurable => {
+                "Write, sync the file, give it its name, sync the directory: in this order."
+            }
+            Self::RemoveIsDurable | Self::SnapshotRemoveIsDurable => "Sync the directory after the removal.",
+            Self::StartReplaces => "Rename the new file over it.",
+            Self::ListsAll => "Numbers in names have eight digits or more.",
+            Self::AppendedIsThere => {
+                "A write of the system's may take less than it is given; a file that was opened for appending ignores the offset."
+            }
+            Self::OthersAreZeros => "A file that is used again has to be emptied first.",
+            Self::SyncedIsDurable => "Sync that very file, after the write has returned.",
+            Self::ReadsWhole => {
+                "A read of the system's may give less than was asked for: read on until the buffer is full or the end has come."
+            }
+            Self::TruncateIsDurable => "Sync the file after cutting it.",
+            Self::RecoverySyncIsDurable => "Sync the file and the directory: the run before may have ended before it did.",
+            Self::CreateBeginsAnew => "Cut what is there to nothing.",
+            Self::SnapshotIsWhole => "Write at the offset that is given, and sync the file before it gets its name.",
+            Self::SnapshotReadsWhole => "Read on until the buffer is full or the end has come, and cut the buffer there.",
+            Self::NewIsEmpty | Self::ComesBackWhole | Self::TrimmedToLength | Self::EngineRecovers => "",
         }
     }
 }
@@ -227,7 +256,11 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the rule \"{}\" is broken: {}", self.rule.text(), self.found)
+        write!(f, "the rule \"{}\" is broken: {}", self.rule.text(), self.found)?;
+        match self.rule.hint() {
+            "" => Ok(()),
+            hint => write!(f, ". {hint}"),
+        }
     }
 }
 
@@ -253,6 +286,17 @@ pub struct Checked {
     pub power_cuts: u64,
     /// Whether snapshots were checked.
     pub snapshots: bool,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operations, kills, power_cuts, snapshots } = self;
+        write!(f, "{operations} operations, {kills} kills, {power_cuts} power cuts")?;
+        if *power_cuts == 0 {
+            f.write_str("; NOT checked: what outlives a loss of power (`Subject::cut_power`)")?;
+        }
+        f.write_str(if *snapshots { "" } else { "; NOT checked: snapshots (`Subject::snapshots`)" })
+    }
 }
 
 /// Checks everything.
