@@ -36,8 +36,8 @@ use std::time::Duration;
 use osprey_core::storage::{SegmentNumber, SnapshotName, Storage, StorageDone, StorageError, StorageOp};
 
 use behind::Behind;
-pub use directory::OpenError;
 use directory::Directory;
+pub use directory::OpenError;
 pub(crate) use directory::{lock, make_directory, number_of};
 pub(crate) use files::read_at;
 use job::{Ended, Job, Task, Wake, start};
