@@ -6,6 +6,7 @@
 //! ```
 //! - [`memory_storage`]: a disk in memory that can be late, fail, lose power.
 //! - [`faulty_storage`]: storage that breaks a rule of its contract.
+//! - [`db`]: a `Db`, what is in it, and a clock for it.
 //! - [`machine`]: an engine over it with connections and a clock, driven by hand.
 //! - [`transcript`]: what is sent and what must come back, as text.
 //! - [`server_process`]: the real server, on a free port and a directory of its own.
@@ -29,6 +30,7 @@
 extern crate alloc;
 
 pub mod client;
+pub mod db;
 pub mod directory;
 pub mod faulty_storage;
 pub mod fuzz;

@@ -11,9 +11,10 @@ use osprey_core::clock::Clock;
 use osprey_core::db::{Db, Error, OpenError};
 use osprey_core::engine::{self, Options, SetExpiry, SetOptions, SnapshotOptions, TimeToLive};
 use osprey_core::storage::memory::MemoryStorage as CoreStorage;
-use osprey_core::storage::{LogFiles, Storage, StorageError};
+use osprey_core::storage::{LogFiles, StorageError};
 use osprey_core::units::{Millis, Version};
 use osprey_core::wal::writer::SyncPolicy;
+use osprey_tests::db::contents;
 use osprey_tests::machine::small_options;
 use osprey_tests::memory_storage::{Disk, MemoryStorage, Work};
 
@@ -41,16 +42,6 @@ fn open(disk: Disk, clock: &TestClock, options: Options) -> TestDb {
 
 fn always() -> Options {
     small_options(SyncPolicy::Always)
-}
-
-/// All keys with value and version.
-fn contents<S: Storage, C: Clock>(db: &mut Db<S, C>) -> BTreeMap<Vec<u8>, (Vec<u8>, Version)> {
-    let mut all = BTreeMap::new();
-    let mut cursor = Some(0);
-    while let Some(at) = cursor {
-        cursor = db.scan(at, 100, b"", |key, entry| drop(all.insert(key.to_vec(), (entry.value.to_vec(), entry.version)))).unwrap();
-    }
-    all
 }
 
 #[test]
@@ -179,7 +170,7 @@ fn snapshots_are_taken_within_writes() {
         db.set(format!("key{}", round % 300).as_bytes(), &round.to_le_bytes().repeat(20)).unwrap();
         clock.0.set(u64::from(round));
     }
-    let stats: BTreeMap<_, _> = db.engine().stats().into_iter().collect();
+    let stats: BTreeMap<_, _> = db.engine().stats().collect();
     assert!(stats["snapshots_total"] >= 3, "{} snapshots", stats["snapshots_total"]);
     // Each write is synced, and takes a sector.
     assert!(stats["directory_bytes"] < 700 << 10, "{} bytes of {}", stats["directory_bytes"], 4000 * 512);

@@ -3,6 +3,7 @@
 use super::{Db, Error};
 use crate::clock::Clock;
 use crate::engine;
+use crate::museum::planted;
 use crate::storage::Storage;
 use crate::units::Millis;
 
@@ -62,6 +63,9 @@ impl<S: Storage, C: Clock> Db<S, C> {
         loop {
             if let Some(outcome) = self.engine.snapshot_outcome(ticket) {
                 return Ok(outcome.map_err(engine::Error::Snapshot)?);
+            }
+            if planted("snapshot_returned_early") && !self.engine.wants_snapshot_slice() {
+                return Ok(());
             }
             let now = self.clock.now();
             self.engine.snapshot_slice(now, || true);

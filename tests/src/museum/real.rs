@@ -28,6 +28,7 @@ const SHORTER: (&str, &str) = ("snapshot_server", "the_log_is_shorter_after_the_
 const KEPT: (&str, &str) = ("snapshot_server", "what_is_to_be_kept_can_be_restored_and_no_more");
 const SIGNALLED: (&str, &str) = ("snapshot_server", "sigusr1_asks_for_one");
 const KILLED: (&str, &str) = ("kill", "nothing_acknowledged_is_lost_while_snapshots_are_taken");
+const EMBEDDED: (&str, &str) = ("db_snapshot_crashes", "snapshots_lose_nothing_wherever_the_machine_goes_down");
 const DUMP: &str = "tools_dump";
 const BACKUP: &str = "tools_backup";
 const DAMAGED_SNAPSHOTS: &str = "tools_snapshots";
@@ -47,6 +48,12 @@ pub const REAL_EXHIBITS: &[RealExhibit] = &[
     bug("answered_before_published", "core/src/engine/answer.rs", ANSWERED, "SNAPSHOT is answered when the snapshot is begun"),
     bug("snapshot_failure_poisons", "core/src/engine/hand_off.rs", GIVEN_UP, "a snapshot that can't be written takes the log along"),
     bug("replayed_from_the_end", "core/src/recovery/choose.rs", KILLED, "the log is replayed from the walk's end, not from its beginning"),
+    bug(
+        "snapshot_returned_early",
+        "core/src/db/upkeep.rs",
+        EMBEDDED,
+        "Db::snapshot returns when the walk is done, and the snapshot has no name yet",
+    ),
     bug("hours_not_kept", "host/src/server/settings.rs", KEPT, "wal_keep_hours keeps nothing"),
     bug(
         "salvage_forgets_floor",
