@@ -46,6 +46,9 @@ pub enum OpenError {
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Directory(path, error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
+                write!(f, "cannot use the data directory {}: a file stands in its place, or above it; set another data_dir", path.display())
+            }
             Self::Directory(path, error) => {
                 write!(f, "cannot use the data directory {}: {error}; set data_dir to a directory that this user can write", path.display())
             }
