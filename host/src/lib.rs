@@ -33,3 +33,8 @@ pub mod tools;
 
 pub use db::{Db, open, open_with};
 pub use osprey_core;
+
+/// The example of the README compiles; it would open a directory and a connection.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

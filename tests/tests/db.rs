@@ -170,7 +170,7 @@ fn snapshots_are_taken_within_writes() {
         db.set(format!("key{}", round % 300).as_bytes(), &round.to_le_bytes().repeat(20)).unwrap();
         clock.0.set(u64::from(round));
     }
-    let stats: BTreeMap<_, _> = db.engine().stats().into_iter().collect();
+    let stats: BTreeMap<_, _> = db.engine().stats().collect();
     assert!(stats["snapshots_total"] >= 3, "{} snapshots", stats["snapshots_total"]);
     // Each write is synced, and takes a sector.
     assert!(stats["directory_bytes"] < 700 << 10, "{} bytes of {}", stats["directory_bytes"], 4000 * 512);

@@ -11,10 +11,17 @@ use osprey_core::units::Millis;
 use osprey_core::wal::segment::DatabaseId;
 
 #[test]
-fn the_example_of_embedding_works() {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let run = std::process::Command::new(cargo).args(["run", "--quiet", "-p", "osprey-core", "--example", "embed"]).output().unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+fn the_examples_of_embedding_work() {
+    let (cargo, manifest) =
+        (std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+    let directory = tempfile::tempdir().unwrap();
+    // One that leaves something is to be run twice.
+    for (package, example) in [("osprey-core", "embed"), ("osprey-flash", "flash"), ("osprey", "embedded"), ("osprey", "embedded")] {
+        let mut run = std::process::Command::new(&cargo);
+        run.args(["run", "--quiet", "--manifest-path", manifest, "-p", package, "--example", example]);
+        let run = run.current_dir(directory.path()).output().unwrap();
+        assert!(run.status.success(), "{example}: {}", String::from_utf8_lossy(&run.stderr));
+    }
 }
 
 #[path = "../../core/examples/embed/memory_log.rs"]
@@ -25,6 +32,8 @@ const README: &str = include_str!("../../README.md");
 const PROTOCOL: &str = include_str!("../../docs/PROTOCOL.md");
 const ARCHITECTURE: &str = include_str!("../../docs/ARCHITECTURE.md");
 const EMBED: &str = include_str!("../../core/examples/embed/main.rs");
+const EMBEDDING: &str = include_str!("../../docs/EMBEDDING.md");
+const EMBEDDED: &str = include_str!("../../host/examples/embedded.rs");
 
 /// The time at which every transcript is run, and stands still.
 const NOW: Millis = Millis(1_700_000_000_000);
@@ -71,8 +80,10 @@ fn every_transcript_happens_so() {
 }
 
 #[test]
-fn the_example_of_embedding_is_in_the_readme() {
+fn the_examples_of_embedding_are_in_the_documents() {
     assert!(README.contains(EMBED), "README.md should have core/examples/embed/main.rs as it is");
+    let (_, program) = EMBEDDED.split_once("\n\n").unwrap();
+    assert!(EMBEDDING.contains(program), "docs/EMBEDDING.md should have host/examples/embedded.rs as it is");
 }
 
 #[test]

@@ -214,3 +214,5 @@ impl fmt::Display for RequestError {
         }
     }
 }
+
+impl core::error::Error for RequestError {}

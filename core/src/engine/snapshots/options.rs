@@ -3,6 +3,16 @@
 use crate::engine::Retention;
 
 /// How snapshots are taken.
+///
+/// ```
+/// use osprey_core::engine::{DatabaseId, Entropy, Options, SnapshotOptions};
+///
+/// let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
+/// // Only when the host asks, and no faster than 16 MiB a second.
+/// let snapshots = SnapshotOptions { automatic: false, bandwidth_max: 16 << 20, ..SnapshotOptions::default() };
+/// let options = Options { snapshots: Some(snapshots), ..Options::new(entropy) };
+/// assert_eq!(options.snapshots.map(|snapshots| snapshots.log_bytes_max), Some(256 << 20));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotOptions {
     /// Whether one is taken when there is much log; else only when a client or the host asks for it.

@@ -6,6 +6,20 @@ use crate::snapshot::SnapshotError;
 use crate::storage::{SnapshotName, StorageError};
 
 /// Why there is no snapshot.
+///
+/// ```
+/// use osprey_core::engine::SnapshotFailure;
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// let failure = engine.request_snapshot().expect_err("`Options::snapshots` is `None`");
+/// assert_eq!(failure, SnapshotFailure::Unsupported);
+/// assert_eq!(failure.to_string(), "this server takes no snapshots");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotFailure {
     /// This engine takes none: its storage cannot.

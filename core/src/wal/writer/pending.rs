@@ -10,6 +10,25 @@ use crate::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
 use crate::wal::segment::HEADER_BYTES;
 
 /// A frame is handed out at the latest when it has this size, bytes; one record may make it larger.
+///
+/// ```
+/// use osprey_core::engine::Error;
+/// use osprey_core::wal::writer::FRAME_BYTES_SOFT_MAX;
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// // So much may wait for an append that is under way; the next write has to.
+/// let value = vec![0; FRAME_BYTES_SOFT_MAX / 4];
+/// let mut set = 0;
+/// while engine.set(Millis(1_000), b"key", &value, &SetOptions::default()).result != Err(Error::Busy) {
+///     set += 1;
+/// }
+/// assert!((3..=4).contains(&set), "{set}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const FRAME_BYTES_SOFT_MAX: usize = 1 << 20;
 
 /// See [`LogWriter::savepoint`].
