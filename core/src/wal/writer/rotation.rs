@@ -6,9 +6,9 @@ use super::append::{Active, Appending};
 use super::{Closing, LogWriter, Mark, Poisoned, SyncPolicy};
 use crate::museum::planted;
 use crate::storage::{SegmentNumber, StorageError, StorageOp};
-use crate::units::{Lsn, Millis, Version};
+use crate::units::{Millis, Version};
 use crate::wal::SECTOR_BYTES;
-use crate::wal::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameType};
+use crate::wal::frame::{FRAME_HEADER_BYTES, FrameType};
 use crate::wal::segment::{HEADER_BYTES, SegmentHeader};
 
 /// What stays free in a segment for what must always fit: its SEAL, at a fresh sector.
@@ -66,21 +66,10 @@ impl LogWriter {
 
     /// A SEAL: `closes` at the orderly end (durable), else before the next segment.
     pub(super) fn poll_seal(&mut self, now: Millis, floor: Version, closes: bool) -> Option<StorageOp> {
+        let mut header = self.frame_header(FrameType::Seal, now, floor);
         let Some(active) = self.active.as_mut() else {
             self.closing = Closing::Closed;
             return None;
-        };
-        let mut header = FrameHeader {
-            kind: FrameType::Seal,
-            payload_len: 0,
-            records: 0,
-            first_lsn: Lsn(self.last_lsn.0 + 1 - u64::from(self.pending_records)),
-            durable: self.durable.lsn,
-            time: now,
-            floor,
-            previous: self.chain,
-            payload_crc: 0,
-            crc: 0,
         };
         let mut data = Vec::new();
         self.starved = data.try_reserve_exact(FRAME_HEADER_BYTES).is_err();
@@ -107,7 +96,7 @@ impl LogWriter {
             epoch: self.options.epoch,
             salt: self.options.salt,
             number: self.next_segment,
-            first_lsn: Lsn(self.last_lsn.0 + 1 - u64::from(self.pending_records)),
+            first_lsn: self.first_pending(),
             durable: self.durable.lsn,
             time: now,
             floor,
