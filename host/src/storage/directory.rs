@@ -22,6 +22,17 @@ const PREFIX: &str = "wal-";
 const RESERVED_SUFFIX: &str = ".oswal.next";
 
 /// Why a data directory can't be used.
+///
+/// ```
+/// use osprey::storage::{FileStorage, OpenError, Reservation};
+/// # let directory = tempfile::tempdir()?;
+///
+/// let file = directory.path().join("file");
+/// std::fs::write(&file, "")?;
+/// let error = FileStorage::open(&file, Reservation::Allocated, || ()).expect_err("it is no directory");
+/// assert!(matches!(error, OpenError::Directory(..)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub enum OpenError {
     /// It can't be made or opened.
