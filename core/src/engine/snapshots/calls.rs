@@ -56,6 +56,7 @@ impl Engine {
     pub fn snapshot_slice(&mut self, now: Millis, within: impl FnMut() -> bool) {
         self.now = self.now.max(now);
         self.snapshots.slice(self.now, &self.journal.log, &self.store, within);
+        self.store.count_removed(self.snapshots.walking());
     }
 
     /// Asks for a snapshot of all that was logged until now, as `SNAPSHOT` does; joins the one that is being taken if that will do. `None`: there is one already.
@@ -127,5 +128,6 @@ impl Engine {
     /// ```
     pub fn stop_snapshots(&mut self) {
         self.snapshots.stop(self.now);
+        self.store.count_removed(self.snapshots.walking());
     }
 }

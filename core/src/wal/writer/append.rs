@@ -101,9 +101,20 @@ impl LogWriter {
         Some(StorageOp::Append { segment: active.number, offset, data, sync: sync && !planted("early_acknowledgement") })
     }
 
+    /// A buffer for what is no frame. The spare one, if there are no others: it is there whenever nothing is under way.
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
+        if !self.fixed {
+            return Vec::new();
+        }
+        let mut buffer = core::mem::take(&mut self.spare);
+        self.lent_bytes = buffer.capacity();
+        buffer.clear();
+        buffer
+    }
+
     pub(super) fn keep(&mut self, mut data: Vec<u8>) {
         self.lent_bytes = 0;
-        if data.capacity() <= SPARE_BYTES_MAX && data.capacity() > self.spare.capacity() {
+        if (data.capacity() <= SPARE_BYTES_MAX || self.fixed) && data.capacity() > self.spare.capacity() {
             data.clear();
             self.spare = data;
         }
