@@ -297,6 +297,8 @@ pub enum StorageError {
     NoSpace,
     /// Anything else, with the system's error number where there is one.
     Io(Option<i32>),
+    /// It has told of the end of an operation that was not asked of it, or was ended already: a mistake in whatever implements [`Storage`]. Never returned by storage itself.
+    NotAskedFor,
 }
 
 impl fmt::Display for StorageError {
@@ -305,6 +307,7 @@ impl fmt::Display for StorageError {
             Self::NoSpace => f.write_str("no space left on the device"),
             Self::Io(Some(code)) => write!(f, "I/O error (system error {code})"),
             Self::Io(None) => f.write_str("I/O error"),
+            Self::NotAskedFor => f.write_str("storage says that it has ended what it was not asked for"),
         }
     }
 }

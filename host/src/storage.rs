@@ -45,6 +45,16 @@ use segment_file::{Scratch, SegmentFile};
 pub use unfinished::Unfinished;
 
 /// How space for a segment is set aside.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use osprey::storage::{FileStorage, Reservation};
+///
+/// // For a log that is synced all the time.
+/// let storage = FileStorage::open(directory.path(), Reservation::Zeroed, || ())?;
+/// assert!(format!("{storage:?}").starts_with("FileStorage"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reservation {
     /// Blocks are allocated: cheap, and enough that no append finds the disk full.
@@ -55,6 +65,27 @@ pub enum Reservation {
 }
 
 /// The files of one database.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// use osprey::storage::{FileStorage, Reservation};
+/// use osprey::osprey_core::engine::Engine;
+/// use osprey::osprey_core::units::Millis;
+///
+/// // An engine of one's own on the server's files.
+/// let mut storage = FileStorage::open(directory.path(), Reservation::Allocated, || ())?;
+/// storage.append_at_once();
+/// let (mut engine, _) = Engine::recover(osprey::db::options()?, &mut storage, Millis(1_000))?;
+/// while engine.starting() {
+///     engine.drive(&mut storage)?;
+/// }
+/// let visits = engine.incr(Millis(1_000), b"visits", 1);
+/// while visits.waits(engine.watermark()) {
+///     engine.drive(&mut storage)?;
+/// }
+/// assert_eq!(visits.result?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct FileStorage {
     directory: Directory,
     open: HashMap<SegmentNumber, Arc<SegmentFile>>,

@@ -52,7 +52,7 @@ fn a_dump_loaded_and_dumped_again_is_the_same() {
     let path = |name: &str| scratch.path().join(name);
     data(&path("data"));
     let dump = done(["dump", text(&path("data"))]);
-    assert!(dump.starts_with("{\"osprey_dump\":1,\"floor\":7}\n"), "{:.200}", dump);
+    assert!(dump.starts_with("{\"osprey_dump\":1,\"floor\":7,\"keys\":9}\n"), "{:.200}", dump);
     assert!(dump.contains("{\"key\":\"greeting\",\"value\":\"hello\",\"version\":1}\n") && dump.contains("\"key_base64\":\"//4=\""));
     assert!(dump.contains(&format!("\"version\":8,\"expiry\":{LATER}}}\n")) || dump.contains(&format!("\"expiry\":{LATER}}}\n")));
     for form in ["jsonl", "csv"] {

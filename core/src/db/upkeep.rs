@@ -7,6 +7,9 @@ use crate::museum::planted;
 use crate::storage::Storage;
 use crate::units::Millis;
 
+/// While a snapshot waits for storage, [`Db::tick`] looks again after this time.
+const STORAGE_POLL_MS: u64 = 1;
+
 impl<S: Storage, C: Clock> Db<S, C> {
     /// Makes everything durable that was written, whatever the policy.
     ///
@@ -35,10 +38,12 @@ impl<S: Storage, C: Clock> Db<S, C> {
         Ok(())
     }
 
-    /// Takes a snapshot now, and waits for it: the next [`Db::open`] reads it instead of the log before it.
+    /// Takes a snapshot now, and waits for it: the next [`Db::open`] reads it instead of the log before it. Takes as long as writing the data and reading it back;
+    /// [`SnapshotOptions::bandwidth_max`](engine::SnapshotOptions::bandwidth_max) doesn't hold meanwhile, since the caller would only wait for longer, and the clock needn't go on.
     ///
     /// # Errors
-    /// [`engine::Error::Snapshot`]: there is none; what there was before stays. See [`Error`].
+    /// [`engine::Error::Snapshot`]: there is none; what there was before stays. [`Error::Stalled`]: there is no memory for the log to go on, up to whose end the snapshot has to wait; later calls go
+    /// on with it. See [`Error`].
     ///
     /// ```
     /// use osprey_core::engine::SnapshotOptions;
@@ -61,20 +66,18 @@ impl<S: Storage, C: Clock> Db<S, C> {
         self.begin()?;
         let Some(ticket) = self.engine.request_snapshot().map_err(engine::Error::Snapshot)? else { return Ok(()) };
         loop {
+            let now = self.clock.now();
+            self.engine.hurry_snapshot();
+            self.engine.snapshot_slice(now, || true);
+            let driven = self.engine.drive(&mut self.storage)?;
             if let Some(outcome) = self.engine.snapshot_outcome(ticket) {
                 return Ok(outcome.map_err(engine::Error::Snapshot)?);
             }
             if planted("snapshot_returned_early") && !self.engine.wants_snapshot_slice() {
                 return Ok(());
             }
-            let now = self.clock.now();
-            self.engine.snapshot_slice(now, || true);
-            if !self.engine.drive(&mut self.storage)? {
-                match self.storage.wait() {
-                    Some(done) => self.engine.storage_done(done)?,
-                    // Its bandwidth is limited, and time has to pass.
-                    None => core::hint::spin_loop(),
-                }
+            if !driven {
+                self.wait_for_storage()?;
             }
         }
     }
@@ -102,8 +105,11 @@ impl<S: Storage, C: Clock> Db<S, C> {
     /// ```
     pub fn tick(&mut self) -> Result<Option<Millis>, Error> {
         let now = self.begin()?;
-        self.attend(now)?;
-        Ok(if self.engine.wants_snapshot_slice() { Some(now) } else { self.tick_at })
+        let driven = self.attend(now)?;
+        // What is under way ends at any time, and needs a call to be gone on with.
+        let soon = Millis(now.0.saturating_add(STORAGE_POLL_MS));
+        let snapshot = self.engine.snapshot_has_work().then_some(if driven || self.engine.wants_snapshot_slice() { now } else { soon });
+        Ok(self.tick_at.into_iter().chain(snapshot).min())
     }
 
     /// Makes everything durable, seals the log, and returns the storage. Dropped without it, a database loses nothing that was secured; the next one reads the end of its log more carefully.

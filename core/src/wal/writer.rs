@@ -356,9 +356,7 @@ impl LogWriter {
             return Err(poisoned);
         }
         match op {
-            StorageOp::Reserve { .. } => {
-                self.reserved(result, now);
-            }
+            StorageOp::Reserve { segment, .. } => self.reserved(segment, result, now)?,
             StorageOp::Start { segment, header } => {
                 self.check(result, segment, "start the log segment")?;
                 self.appending = None;

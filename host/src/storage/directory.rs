@@ -22,6 +22,17 @@ const PREFIX: &str = "wal-";
 const RESERVED_SUFFIX: &str = ".oswal.next";
 
 /// Why a data directory can't be used.
+///
+/// ```
+/// use osprey::storage::{FileStorage, OpenError, Reservation};
+/// # let directory = tempfile::tempdir()?;
+///
+/// let file = directory.path().join("file");
+/// std::fs::write(&file, "")?;
+/// let error = FileStorage::open(&file, Reservation::Allocated, || ()).expect_err("it is no directory");
+/// assert!(matches!(error, OpenError::Directory(..)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub enum OpenError {
     /// It can't be made or opened.
@@ -35,6 +46,9 @@ pub enum OpenError {
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Directory(path, error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
+                write!(f, "cannot use the data directory {}: a file stands in its place, or above it; set another data_dir", path.display())
+            }
             Self::Directory(path, error) => {
                 write!(f, "cannot use the data directory {}: {error}; set data_dir to a directory that this user can write", path.display())
             }

@@ -23,7 +23,7 @@ pub(super) const LARGE_BYTES: usize = 256 << 10;
 pub(super) const WRITE_BEHIND_BYTES: u64 = 512 << 10;
 
 /// What a large append begins and ends at past the page cache: no page of it is in both.
-const PAGE_BYTES: usize = 4096;
+pub(super) const PAGE_BYTES: usize = 4096;
 
 /// What an append that is synced at once begins at and is filled up to. The log leaves it that place: it begins a fresh sector behind what is synced.
 const SECTOR_BYTES: usize = 512;

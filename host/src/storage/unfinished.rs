@@ -10,6 +10,17 @@ pub(crate) const REPAIR_NAME: &str = "repair.todo";
 pub(crate) const COPY_NAME: &str = "unfinished";
 
 /// What was interrupted.
+///
+/// ```
+/// use osprey::db;
+/// use osprey::storage::{OpenError, Unfinished};
+/// # let directory = tempfile::tempdir()?;
+///
+/// std::fs::write(directory.path().join("unfinished"), "")?; // as a restore leaves it whose machine has lost its power
+/// let error = osprey::open(directory.path()).expect_err("what is there isn't all");
+/// assert!(matches!(error, db::OpenError::Directory(OpenError::Unfinished(_, Unfinished::Copy))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfinished {
     /// `osprey repair`, when it had begun to change names.

@@ -30,9 +30,6 @@ pub struct Arguments {
 pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
     let source = DataDirectory::open(path)?;
     let files = source.files()?;
-    if files.paths.is_empty() {
-        return Err(Failure::cannot(format!("there is no data in {}", path.display())));
-    }
     let lengths: Vec<(PathBuf, u64)> = files
         .paths
         .values()
@@ -42,7 +39,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
         .map_err(Failure::file("read", path))?;
     let target = NewDirectory::create(&arguments.destination)?;
     copy_all(&lengths, &target.directory)?;
-    let keys = verify(target)?;
+    let keys = verify(target, path)?;
     let bytes = lengths.iter().map(|(_, length)| length).sum();
     let said = format!("{}, {}, {}: copied and verified", count(lengths.len() as u64, "file"), count(bytes, "byte"), count(keys, "key"));
     writeln!(io::stdout(), "{said}").map_err(|error| Failure::output(&error))?;
@@ -89,10 +86,10 @@ fn checksum(mut from: impl Read, mut each: impl FnMut(&[u8]) -> io::Result<()>) 
     }
 }
 
-/// Recovers from the copies as a trial, before they count. Returns the number of keys.
-pub(super) fn verify(target: NewDirectory) -> Result<u64, Failure> {
+/// Recovers from the copies as a trial, before they count: what is wrong with them is wrong with the source. Returns the number of keys.
+pub(super) fn verify(target: NewDirectory, source: &Path) -> Result<u64, Failure> {
     let trial = target.directory.files()?.with_progress("verify").load();
-    let (store, _) = trial.map_err(|error| Failure::recovery(&target.directory.path, &error))?;
+    let (store, _) = trial.map_err(|error| Failure::recovery(source, &error))?;
     target.finish()?;
     Ok(store.len() as u64)
 }

@@ -10,10 +10,10 @@ use osprey_core::storage::SegmentNumber;
 use super::answer::{count, lsns, text, time};
 use super::directory::{DataDirectory, Files};
 use super::failure::{CANNOT, DAMAGED, Failure, SOUND, SPARE_DAMAGED};
-use super::generations::fallbacks;
+use super::generations::{digest, fallbacks};
 use super::plan::{Plan, plan};
 use super::salvage;
-use super::survey::{Run, Segment, survey};
+use super::survey::{Run, Segment, of_other_version, survey};
 use crate::storage::Unfinished;
 
 /// What the command line says.
@@ -34,7 +34,7 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
     let unusable = recovered.as_ref().ok().and_then(|(_, recovered)| recovered.report.unusable);
     damaged.extend(unusable.filter(|(name, _)| damaged.iter().all(|(other, _)| other != name)));
     let mut out = io::stdout().lock();
-    let mut say = |line: String| writeln!(out, "{line}").map_err(|error| Failure::output(&error));
+    let mut say = |line: String| Failure::unless_closed(writeln!(out, "{line}"));
     // Those before the snapshot that serves, which a start doesn't read.
     let older = recovered.as_ref().map_or(0, |(_, recovered)| recovered.segments.len() as u64 - recovered.report.segments);
     for (at, segment) in (0..).zip(&segments) {
@@ -63,7 +63,11 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
             if warned {
                 say(format!("`osprey repair {}` sets it aside", path.display()))?;
             }
-            for (generation, wrong) in fallbacks(&files, &damaged, (&store, &recovered)) {
+            // One store at a time.
+            let keys = count(store.len() as u64, "key");
+            let wanted = digest(&store, recovered.position.time);
+            drop(store);
+            for (generation, wrong) in fallbacks(&files, &damaged, wanted, &recovered) {
                 match wrong {
                     None => say(format!("{generation}: the same data, if ever a server has to fall back on it"))?,
                     Some(wrong) => {
@@ -74,7 +78,7 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
                     }
                 }
             }
-            let (records, keys) = (count(recovered.report.records, "record"), count(store.len() as u64, "key"));
+            let records = count(recovered.report.records, "record");
             let segments = count(recovered.report.segments, "segment");
             say(format!(
                 "sound: {segments}, {records} up to LSN {}, {keys}, as of {}{}",
@@ -95,7 +99,10 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
             lost(&plan(&segments, false, salvaged.is_some() || based(&files, &error))).into_iter().try_for_each(&mut say)?;
             salvaged.into_iter().flat_map(|salvaged| salvaged.lines).try_for_each(&mut say)?;
             say(format!("damaged: {error}"))?;
-            say(format!("`osprey repair {}` keeps what can be read", path.display()))?;
+            say(match of_other_version(path, &segments, &damaged) {
+                Some(newer) => newer.message,
+                None => format!("`osprey repair {}` keeps what can be read", path.display()),
+            })?;
             Ok(DAMAGED)
         }
     }

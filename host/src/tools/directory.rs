@@ -36,6 +36,10 @@ impl DataDirectory {
 
     /// One that is there, and may be in the middle of a repair.
     pub(super) fn open_half_repaired(path: &Path) -> Result<Self, Failure> {
+        // Nothing is not sound data: most likely it is another directory that was meant. In that not even a LOCK is left.
+        if path.is_dir() && Unfinished::of(path).is_none() && !holds_data(path).map_err(Failure::file("list", path))? {
+            return Err(Failure::cannot(format!("there is no data in {}", path.display())));
+        }
         let directory = Self::lock(path)?;
         match Unfinished::of(path) {
             Some(what @ Unfinished::Copy) => Err(Failure::damaged(OpenError::Unfinished(path.to_owned(), what).to_string())),
@@ -52,6 +56,9 @@ impl DataDirectory {
             Ok(lock) => Some(lock),
             // A copy on a medium that can't be written has no server either.
             Err(OpenError::Directory(_, error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => None,
+            Err(OpenError::Directory(_, error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Failure::cannot(format!("cannot lock {}: {error}; be the user whose data it is", path.display())));
+            }
             Err(error) => return Err(Failure::cannot(error.to_string())),
         };
         Ok(Self { path: path.to_owned(), _lock: lock })
@@ -79,6 +86,21 @@ impl DataDirectory {
         let snapshots = names.iter().filter_map(|name| Some((SnapshotName::parse(name)?, self.path.join(name))));
         Ok(Files::new(named.collect(), snapshots.collect()))
     }
+}
+
+/// Whether there are segments or snapshots, whatever is in them.
+fn holds_data(path: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        if entry?.file_name().to_str().is_some_and(is_data) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The names of segments and snapshots.
+pub(super) fn is_data(name: &str) -> bool {
+    number_of(name).is_some() || SnapshotName::parse(name).is_some()
 }
 
 /// Makes the names in a directory durable.

@@ -5,13 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use osprey_core::storage::SnapshotName;
-
-use super::directory::DataDirectory;
+use super::directory::{DataDirectory, is_data};
 use super::failure::Failure;
 use crate::museum::planted;
+use crate::storage::make_directory;
 use crate::storage::unfinished::COPY_NAME;
-use crate::storage::{make_directory, number_of};
 
 /// A directory that is not whole.
 #[derive(Debug)]
@@ -27,6 +25,9 @@ impl NewDirectory {
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
         let failed = Failure::file("make the directory", path);
         let made = !path.exists();
+        if !made && !path.is_dir() {
+            return Err(Failure::cannot(format!("{} is not a directory", path.display())));
+        }
         let left = if made { Vec::new() } else { left(path)? };
         make_directory(path).map_err(&failed)?;
         let directory = Self { directory: DataDirectory::lock(path)?, made, whole: false };
@@ -90,11 +91,6 @@ impl Drop for NewDirectory {
             let _ = writeln!(io::stderr(), "osprey: {}", failure.message);
         }
     }
-}
-
-/// Names that a tool gives in a directory that it fills.
-fn is_data(name: &str) -> bool {
-    number_of(name).is_some() || SnapshotName::parse(name).is_some()
 }
 
 /// What an interrupted attempt has left.

@@ -26,7 +26,7 @@ use super::failure::{DAMAGED, Failure, SOUND};
 use super::plan::{Output, Part, Plan, plan};
 use super::salvage::{self, Salvaged};
 use super::segment_file::SegmentFile;
-use super::survey::{Segment, survey};
+use super::survey::{Segment, of_other_version, survey};
 use crate::museum::planted;
 use crate::storage::unfinished::REPAIR_NAME;
 
@@ -81,6 +81,9 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
         Err(error) => {
             say(&format!("damaged: {error}"))?;
             segments = survey(&mut files)?;
+            if let Some(newer) = of_other_version(path, &segments, &damaged) {
+                return Err(newer);
+            }
             // A snapshot is of no use without the log up to its end.
             let cut = || self::plan(&segments, true, true).losses.first().filter(|_| arguments.cut).map(|loss| loss.first);
             salvaged = salvage(&directory, &mut files, &damaged, &segments)?;
@@ -118,7 +121,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
 }
 
 fn say(line: &str) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{line}").map_err(|error| Failure::output(&error))
+    Failure::unless_closed(writeln!(io::stdout().lock(), "{line}"))
 }
 
 fn agreed() -> Result<bool, Failure> {

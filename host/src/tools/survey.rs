@@ -1,7 +1,10 @@
 //! What is in the segments of a directory, damage and all, without asking whether it makes a log.
 
+use std::path::Path;
+
 use crc32c::crc32c_append;
-use osprey_core::storage::{LogFiles as _, SegmentNumber};
+use osprey_core::snapshot::{SnapshotError, format};
+use osprey_core::storage::{LogFiles as _, SegmentNumber, SnapshotName};
 use osprey_core::units::{Lsn, Millis, Version};
 use osprey_core::wal::frame::{FrameHeader, FrameType, Records};
 use osprey_core::wal::reader::{Frame, ReadError};
@@ -9,6 +12,7 @@ use osprey_core::wal::salvage::{Piece, Scanner};
 use osprey_core::wal::segment::{HEADER_BYTES, HEADER_USED_BYTES, HeaderError, SegmentHeader};
 
 use super::directory::Files;
+use super::failure::Failure;
 
 /// A segment's file.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(super) struct Segment {
     /// The header, or what the frames and the other segments tell of it.
     pub(super) known: Option<SegmentHeader>,
     pub(super) runs: Vec<Run>,
+    /// Another version of Osprey has written it.
+    pub(super) other_format: bool,
 }
 
 /// What follows each other in a segment.
@@ -97,6 +103,21 @@ impl Segment {
     }
 }
 
+/// Files that another version of Osprey has written are no damage, and nothing for this one to repair.
+pub(super) fn of_other_version(path: &Path, segments: &[Segment], snapshots: &[(SnapshotName, SnapshotError)]) -> Option<Failure> {
+    let segment = segments
+        .iter()
+        .filter(|segment| segment.other_format)
+        .find_map(|segment| Some((segment.name.to_string(), segment.header.err()?.to_string())));
+    let of_snapshot = |error: &SnapshotError| matches!(error, SnapshotError::Header(format::HeaderError::Format(_)));
+    let snapshot = || snapshots.iter().find(|(_, error)| of_snapshot(error)).map(|(name, error)| (name.to_string(), error.to_string()));
+    let (name, why) = segment.or_else(snapshot)?;
+    Some(Failure::damaged(format!(
+        "{}: {name}: {why}: another version of Osprey has written it, and reads it; nothing was changed",
+        path.display()
+    )))
+}
+
 /// Reads all segments.
 pub(super) fn survey(files: &mut Files) -> Result<Vec<Segment>, ReadError> {
     let mut segments = Vec::new();
@@ -108,11 +129,12 @@ pub(super) fn survey(files: &mut Files) -> Result<Vec<Segment>, ReadError> {
             Ok(header) => runs(files, name, length, header.salt)?,
             Err(_) => Vec::new(),
         };
-        segments.push((bytes, Segment { name, length, known: header.ok(), header, runs }));
+        let other_format = is_other_format(&bytes, header);
+        segments.push((bytes, Segment { name, length, known: header.ok(), header, runs, other_format }));
     }
     let readable: Vec<SegmentHeader> = segments.iter().filter_map(|(_, segment)| segment.header.ok()).collect();
     for (bytes, segment) in &mut segments {
-        if segment.header.is_err() && !is_other_format(bytes, segment.header) {
+        if segment.header.is_err() && !segment.other_format {
             reconstruct(files, bytes, segment, &readable)?;
         }
     }

@@ -137,7 +137,8 @@ impl Log {
         let Self { target, mut file, stored, .. } = self;
         // A mark carries the floor, also where there is no key.
         file.marks(1).and_then(|()| file.finish(true)).map_err(Failure::file("write to", &target.directory.path))?;
-        verify(target)?;
+        let path = target.directory.path.clone();
+        verify(target, &path)?;
         Ok(stored)
     }
 }

@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 use serde_json::Value;
 
 /// What is promised to others, with the features whose items are public.
-const PACKAGES: [(&str, &[&str]); 1] = [("osprey-core", &["--features", "conformance"])];
+const PACKAGES: [(&str, &[&str]); 2] = [("osprey-core", &["--features", "conformance"]), ("osprey", &[])];
 
 fn main() -> ExitCode {
     let mut wanting = 0;

@@ -59,6 +59,16 @@ impl Engine {
         self.store.count_removed(self.snapshots.walking());
     }
 
+    /// Whether a snapshot could be gone on with now, or has an operation under way.
+    pub(crate) fn snapshot_has_work(&self) -> bool {
+        self.snapshots.has_work(self.now)
+    }
+
+    /// For a caller that does nothing but wait for the snapshot that is being taken: its bandwidth isn't limited any more.
+    pub(crate) fn hurry_snapshot(&mut self) {
+        self.snapshots.hurry();
+    }
+
     /// Asks for a snapshot of all that was logged until now, as `SNAPSHOT` does; joins the one that is being taken if that will do. `None`: there is one already.
     ///
     /// # Errors

@@ -112,10 +112,16 @@ impl LogWriter {
         self.last_lsn
     }
 
+    /// The first LSN of the pending frame, whether or not it holds a record yet.
+    #[inline]
+    pub(super) fn first_pending(&self) -> Lsn {
+        Lsn(self.last_lsn.0 + 1 - u64::from(self.pending_records))
+    }
+
     /// The first LSN of the frame that `lsn` is in, if that frame isn't secured yet; else `lsn`. A frame's records are secured together.
     #[must_use]
     pub fn frame_of(&self, lsn: Lsn) -> Lsn {
-        let pending = Lsn(self.last_lsn.0 + 1 - u64::from(self.pending_records));
+        let pending = self.first_pending();
         match self.appending {
             _ if lsn >= pending && !planted("gate_a_frame_early") => pending,
             Some(Appending::Frame { first, .. }) if lsn >= first => first,
