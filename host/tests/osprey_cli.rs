@@ -94,11 +94,11 @@ fn out_writes_the_value_to_a_file() {
     let expected = format!("VALUE 2 9 1700000000000\nValue written to {}\n", file.display());
     assert_eq!((String::from_utf8_lossy(&ran.out).into_owned(), ran.code), (expected, Some(0)));
 
-    let ran = run(&["-out", "/nonexistent/value", "get", "k"], |peer| {
+    let ran = run(&["-out", "/dev/null/value", "get", "k"], |peer| {
         peer.expects("GET k\r\n").sends("VALUE 1 1 -1\r\nv\r\n");
     });
     assert_eq!(ran.code, Some(2));
-    assert!(ran.err.contains("/nonexistent/value"), "{}", ran.err);
+    assert!(ran.err.contains("/dev/null/value"), "{}", ran.err);
 }
 
 #[test]
