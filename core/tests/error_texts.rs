@@ -75,6 +75,10 @@ fn of_storage_that_fails() {
         (StorageError::NoSpace, "cannot append to the log segment wal-00000007.oswal: no space left on the device"),
         (StorageError::Io(Some(5)), "cannot append to the log segment wal-00000007.oswal: I/O error (system error 5)"),
         (StorageError::Io(None), "cannot append to the log segment wal-00000007.oswal: I/O error"),
+        (
+            StorageError::NotAskedFor,
+            "cannot append to the log segment wal-00000007.oswal: storage says that it has ended what it was not asked for",
+        ),
     ] {
         assert_eq!(poisoned(error), text);
     }
