@@ -352,6 +352,16 @@ fn fill_by_calls(options: Options, key_bytes: usize, value_bytes: usize) -> (usi
     (keys, peak)
 }
 
+/// Whether two rows of a table say the same, their numbers within a twentieth: what the engine's own fields take changes now and then.
+fn says_the_same(stated: &str, row: &str) -> bool {
+    let number = |cell: &str| cell.trim().replace(',', "").parse::<usize>().ok();
+    let agree = |(stated, found): (&str, &str)| match (number(stated), number(found)) {
+        (Some(stated), Some(found)) => stated.abs_diff(found) * 20 <= stated,
+        _ => stated == found,
+    };
+    stated.split('|').count() == row.split('|').count() && stated.split('|').zip(row.split('|')).all(agree)
+}
+
 /// The tables in docs/EMBEDDING.md: what is stated there must be what there is.
 #[test]
 fn so_much_has_room() {
@@ -362,7 +372,7 @@ fn so_much_has_room() {
     let mut missing = Vec::new();
     let mut state = |row: String| {
         println!("{row}");
-        if !documented.contains(&row) {
+        if !documented.lines().any(|stated| says_the_same(stated, &row)) {
             missing.push(row);
         }
     };
