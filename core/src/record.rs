@@ -46,7 +46,10 @@ pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
 pub const VALUE_BYTES_MAX: usize = 1 << 30;
 
 /// The longest header: flags, key length, version, expiry.
-const HEADER_BYTES_MAX: usize = 1 + 2 + 8 + 8;
+pub(crate) const HEADER_BYTES_MAX: usize = 1 + 2 + 8 + 8;
+
+/// What an entry has beside key and value, bytes, as long as its key has no more than 255, its version is below 2^32, and it doesn't expire.
+pub(crate) const HEADER_BYTES_USUAL: usize = 1 + 1 + 4;
 
 /// Memory was not to be had. Nothing has changed.
 ///

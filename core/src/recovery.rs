@@ -22,7 +22,7 @@ pub use error::RecoveryError;
 pub use report::{Progress, Recovered, Report, SegmentInfo, SnapshotInfo, TornTail};
 
 use crate::checksum::Checksum;
-use crate::storage::{ChunkBytes, LogFiles, SegmentNumber};
+use crate::storage::{ChunkBytes, LogFiles, SegmentNumber, SnapshotName};
 use crate::store::Store;
 use crate::units::{Lsn, Millis};
 use crate::wal::segment::{DatabaseId, SegmentHeader};
@@ -65,20 +65,58 @@ pub fn recover(
     chunk: ChunkBytes,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Recovered, RecoveryError> {
+    recover_within(&mut Room::default(), files, store, checksum, chunk, progress)
+}
+
+/// What was set aside for a recovery, and what it leaves to those who come after it.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// What segments are read into, and what snapshots are. Given back.
+    pub(crate) buffers: [Vec<u8>; 2],
+    /// So many will be there at some time: the lists get room for them at once.
+    pub(crate) segments_max: usize,
+    pub(crate) snapshots_max: usize,
+}
+
+/// More segments than there are at a start: the one that is started, and the next.
+const SEGMENTS_MORE: usize = 2;
+
+impl Room {
+    /// What lists of so many segments and snapshots take for good, and what they take while a recovery lasts, with those that storage hands out for it, bytes.
+    pub(crate) const fn list_bytes(segments_max: usize, snapshots_max: usize) -> (usize, usize) {
+        let segments = segments_max.saturating_add(SEGMENTS_MORE);
+        let snapshots = snapshots_max.saturating_add(1);
+        let kept = segments.saturating_mul(size_of::<SegmentInfo>()).saturating_add(snapshots.saturating_mul(size_of::<SnapshotInfo>()));
+        let passing = segments.saturating_mul(size_of::<Segment>() + size_of::<(SegmentNumber, u64)>());
+        (kept, passing.saturating_add(snapshots.saturating_mul(size_of::<(SnapshotName, u64)>())))
+    }
+}
+
+/// As [`recover`], in room that was set aside.
+pub(crate) fn recover_within(
+    room: &mut Room,
+    files: &mut impl LogFiles,
+    store: &mut Store,
+    checksum: Checksum,
+    chunk: ChunkBytes,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Recovered, RecoveryError> {
     let none = |error| RecoveryError::Storage(None, error);
     let mut segments = files.segments().map_err(none)?;
     segments.sort_unstable();
     let mut listed = files.snapshots().map_err(none)?;
     listed.sort_unstable();
     let mut snapshots = Vec::new();
-    snapshots.try_reserve(listed.len()).map_err(|_| RecoveryError::OutOfMemory)?;
+    snapshots.try_reserve_exact(listed.len().max(room.snapshots_max) + 1).map_err(|_| RecoveryError::OutOfMemory)?;
     snapshots.extend(listed.into_iter().map(|(name, bytes)| SnapshotInfo { name, bytes, unusable: false }));
+    let [buffer, snapshot_buffer] = core::mem::take(&mut room.buffers);
     let mut log = Log {
         files,
         store,
         checksum,
         chunk,
-        buffer: Vec::new(),
+        buffer,
+        snapshot_buffer,
         segments: Vec::new(),
         older: Vec::new(),
         epoch_before: None,
@@ -90,10 +128,11 @@ pub fn recover(
         progress,
         reached: Progress::default(),
     };
-    log.segments.try_reserve(segments.len()).map_err(|_| RecoveryError::OutOfMemory)?;
-    log.older.try_reserve(segments.len()).map_err(|_| RecoveryError::OutOfMemory)?;
+    let listed = segments.len().max(room.segments_max) + SEGMENTS_MORE;
+    log.segments.try_reserve_exact(listed).map_err(|_| RecoveryError::OutOfMemory)?;
+    log.older.try_reserve_exact(listed).map_err(|_| RecoveryError::OutOfMemory)?;
     log.choose(&segments)?;
-    log.replay()
+    log.replay(room)
 }
 
 struct Segment {
@@ -116,6 +155,8 @@ struct Log<'a, F> {
     chunk: ChunkBytes,
     /// What is read from segments goes through it, while nobody has it.
     buffer: Vec<u8>,
+    /// As well, of snapshots.
+    snapshot_buffer: Vec<u8>,
     /// Those that are replayed, in order.
     segments: Vec<Segment>,
     /// Those before them, which nobody needs to read.

@@ -29,6 +29,7 @@
 
 extern crate alloc;
 
+pub mod accounting_allocator;
 pub mod client;
 pub mod db;
 pub mod directory;

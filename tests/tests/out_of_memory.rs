@@ -158,7 +158,7 @@ fn a_refused_allocation_changes_nothing() {
         }
     }
     println!("{refusals} requests refused, {closings} connections closed");
-    assert!(refusals >= 15 && closings >= 15, "{refusals} refusals, {closings} closings");
+    assert!(refusals >= 12 && closings >= 15, "{refusals} refusals, {closings} closings");
 }
 
 /// What is put, by its number: values of all sizes, some large enough for memory of their own.

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use osprey_core::checksum::crc32c;
 use osprey_tests::directory::{names, segments as segments_of};
 use osprey_tests::sample_log::{MIDDLE, Segments, directory, frames, segments};
-use osprey_tests::sample_snapshots::data_in_blocks;
+use osprey_tests::sample_snapshots::{data_in_blocks, snapshots_of};
 use osprey_tests::server_process::Setup;
 use osprey_tests::tool::{Ran, command, done, osprey, run, text};
 use tempfile::TempDir;
@@ -92,6 +92,15 @@ fn without_room(arguments: &[&str]) -> Ran {
     run(shell)
 }
 
+/// A bit in the middle.
+fn damaged() -> Segments {
+    let mut damaged = segments();
+    let bytes = damaged.get_mut(&MIDDLE).unwrap();
+    let (offset, _) = frames(bytes)[1];
+    bytes[offset + 300] ^= 1;
+    damaged
+}
+
 /// An older dump by the same name is there until the new one is whole.
 #[test]
 fn a_dump_replaces_a_file_when_it_is_whole() {
@@ -130,17 +139,18 @@ fn what_does_not_fit_leaves_nothing() {
         }
     }
     assert!(!target.exists() && kept.exists(), "what was there stays");
+    let damaged = directory(&damaged());
+    let ran = without_room(&["repair", text(damaged.path()), "--yes"]);
+    assert!(ran.code == Some(2) && ran.err.contains("File too large"), "{ran:?}");
+    let left: Vec<String> = names(damaged.path()).into_iter().filter(|name| name != "LOCK").collect();
+    assert_eq!(left, names(directory(&segments()).path()), "as it was");
     done(["restore", text(data.path()), text(&kept)]);
 }
 
 /// `head` ends; the repair does not, and a check's status says what it has found.
 #[test]
 fn who_has_heard_enough_stops_nothing() {
-    let mut damaged: Segments = segments();
-    let bytes = damaged.get_mut(&MIDDLE).unwrap();
-    let (offset, _) = frames(bytes)[1];
-    bytes[offset + 300] ^= 1;
-    let data = directory(&damaged);
+    let data = directory(&damaged());
     let deaf = |arguments: &[&str]| {
         let mut child = command(arguments).stdout(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
@@ -193,7 +203,10 @@ fn a_moment_that_the_log_does_not_reach_back_to_is_said() {
     fs::remove_dir_all(&target).unwrap();
     let _ = data_in_blocks(&data, 3);
     let oldest = frames(&fs::read(&segments_of(&data)[0]).unwrap())[0].1.first_lsn.0;
-    restore(&data, &oldest.to_string(), &["it does not reach back to LSN", "the oldest snapshot is as of LSN"]);
+    restore(&data, &(oldest - 1).to_string(), &["the log begins later than that, at LSN", &oldest.to_string()]);
+    // With the older snapshot gone, the log in front of the other is of no use.
+    fs::remove_file(&snapshots_of(&data)[0]).unwrap();
+    restore(&data, &(oldest + 1).to_string(), &["it does not reach back to LSN", "the oldest snapshot is as of LSN"]);
 }
 
 #[test]

@@ -61,7 +61,16 @@ impl<S: Storage, C: Clock> Db<S, C> {
 
     /// Goes on with the log, by one operation at least.
     pub(super) fn go_on(&mut self) -> Result<(), Error> {
-        if self.engine.drive(&mut self.storage)? { Ok(()) } else { self.wait_for_storage() }
+        if self.engine.drive(&mut self.storage)? {
+            return Ok(());
+        }
+        if self.engine.wants_snapshot_slice() {
+            // Where memory is fixed, what is waited for may be the room that its last entry gives back.
+            let (now, mut steps) = (self.clock.now(), 1..=1);
+            self.engine.snapshot_slice(now, || steps.next().is_some());
+            return Ok(());
+        }
+        self.wait_for_storage()
     }
 
     /// Waits for one of the operations that are under way.

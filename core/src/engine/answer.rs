@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::error::{Error, Refusal};
-use super::execute::Executed;
+use super::execute::{Executed, LINE_END_BYTES};
 use super::journal::Gate;
 use super::{Engine, Session};
 use crate::museum::planted;
@@ -147,9 +147,11 @@ impl Engine {
         self.prepare_scan(reply)?;
         let begin = reply.out.len();
         let mut written = Ok(());
+        let bytes_max = self.options.memory.map_or(usize::MAX, |_| self.options.scan_bytes_max());
         let next = self.scan_from(cursor, count, prefix, |record| {
             if written.is_ok() {
-                written = reply::key_line(reply.out, record.key);
+                let fits = reply.out.len() - begin + record.key.len() + LINE_END_BYTES <= bytes_max;
+                written = if fits { reply::key_line(reply.out, record.key) } else { Err(OutOfMemory) };
             }
         });
         written?;

@@ -546,14 +546,14 @@ impl Engine {
         let executed = check(self).map_err(Refusal::from).and_then(|()| execute(self, &mut waits));
         let result = executed.map_err(|refusal| {
             let error = match refusal {
-                Refusal::Wait => {
+                _ if self.waits(&refusal) => {
                     // It was counted, and will be again.
                     let counter = counter(&mut self.counters);
                     *counter = counter.saturating_sub(1);
                     return Error::Busy;
                 }
                 Refusal::Error(error) => error,
-                Refusal::NoReply => Error::OutOfMemory,
+                Refusal::NoReply | Refusal::Wait => Error::OutOfMemory,
             };
             self.counters.errors += 1;
             error

@@ -20,6 +20,9 @@ const INTEGER_BYTES_MAX: usize = 20;
 /// One `SCAN` visits so many keys at most, beside one table's.
 const SCAN_COUNT_MAX: u64 = 10_000;
 
+/// Behind each key of a list.
+pub(super) const LINE_END_BYTES: usize = 2;
+
 /// One `SCAN` visits so many tables at most: after many keys were deleted most of them may be empty.
 const SCAN_TABLES_MAX: usize = 1000;
 
@@ -151,6 +154,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether what was refused now may be done later: room that has become free while a snapshot is taken is there again when its last entry has been copied.
+    pub(super) fn waits(&self, refusal: &Refusal) -> bool {
+        match refusal {
+            Refusal::Wait => true,
+            Refusal::Error(Error::OutOfMemory) => self.store.counts_removed(),
+            Refusal::Error(_) | Refusal::NoReply => false,
+        }
+    }
+
     fn end_outlived(&mut self, outlived: Option<Version>) {
         if let Some(version) = outlived {
             self.store.raise_floor(version);
@@ -252,19 +264,29 @@ impl Engine {
         }
         self.journal.log.make_room(len, bytes)?;
         let mut undo = core::mem::take(&mut self.undo);
-        let done = self.put_all(len, pairs.clone(), &mut undo);
+        let mut done = self.put_all(len, pairs.clone(), &mut undo);
+        if matches!(done, Err(Refusal::Error(Error::OutOfMemory))) && self.store.is_fixed() {
+            self.take_back(pairs, &mut undo);
+            if self.store.gather_slabs() {
+                done = self.put_all(len, pairs.clone(), &mut undo);
+            }
+        }
         if done.is_ok() {
             self.journal.recorded(gate, undo.iter().map(|undo| undo.hash).take(if planted("mset_notes_one_key") { 1 } else { usize::MAX }));
         } else {
-            // Backwards, so that a key that was named twice gets back what it had at first.
-            while let (Some(Undo { hash, before }), false) = (undo.pop(), planted("half_an_mset")) {
-                let key = pairs.clone().nth(undo.len()).map_or(&[][..], |(key, _)| key);
-                self.store.restore(hash, key, before);
-            }
+            self.take_back(pairs, &mut undo);
         }
         undo.drain(..).for_each(|undo| self.store.forget(undo.before));
         self.undo = undo;
         done
+    }
+
+    fn take_back<'p>(&mut self, pairs: &(impl Iterator<Item = (&'p [u8], &'p [u8])> + Clone), undo: &mut Vec<Undo>) {
+        // Backwards, so that a key that was named twice gets back what it had at first.
+        while let (Some(Undo { hash, before }), false) = (undo.pop(), planted("half_an_mset")) {
+            let key = pairs.clone().nth(undo.len()).map_or(&[][..], |(key, _)| key);
+            self.store.restore(hash, key, before);
+        }
     }
 
     /// Puts and logs all pairs; on failure nothing is logged, and `undo` tells what was put.
@@ -310,16 +332,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Shows some keys from a cursor on to `visit`, and returns the next cursor.
+    /// Shows some keys from a cursor on to `visit`, and returns the next cursor. Ends where the keys have about as many bytes as a reply may have.
     pub(crate) fn scan_from<'s>(&'s self, cursor: u64, count: u64, prefix: &[u8], mut visit: impl FnMut(Record<'s>)) -> Option<u64> {
         let mut next = Some(cursor);
-        let mut visited = 0;
+        let (mut visited, mut bytes) = (0, 0);
         for _ in 0..SCAN_TABLES_MAX {
-            let (Some(at), true) = (next, visited < count.min(SCAN_COUNT_MAX)) else { break };
+            let enough = visited >= count.min(SCAN_COUNT_MAX) || bytes >= self.options.limits.reply_bytes_max;
+            let (Some(at), false) = (next, enough) else { break };
             next = self.store.walk(at, |record| {
                 visited += 1;
                 let live = record.expiry.is_none_or(|expiry| expiry > self.now);
                 if live && record.key.starts_with(prefix) {
+                    bytes += record.key.len() + LINE_END_BYTES;
                     visit(record);
                 }
             });

@@ -33,6 +33,11 @@ impl Engine {
             return op;
         }
         let snapshot = self.snapshots.poll(self.now, log, &self.store).or_else(|| self.snapshots.poll_publish());
+        if self.snapshots.walking() && !self.store.counts_removed() {
+            log.replayed_from_here();
+        }
+        // From before its first entry is copied until the last one is.
+        self.store.count_removed(self.snapshots.walking());
         // It may have asked for a sync.
         snapshot.or_else(|| log.poll(self.now, self.store.floor()))
     }
@@ -62,6 +67,7 @@ impl Engine {
     pub fn storage_done(&mut self, done: StorageDone) -> Result<(), Poisoned> {
         if let StorageOp::Snapshot(op) = done.op {
             self.snapshots.done(op, done.result, self.now);
+            self.store.count_removed(self.snapshots.walking());
             if let (Err(error), true) = (done.result, planted("snapshot_failure_poisons")) {
                 return Err(Poisoned { segment: SegmentNumber(0), during: "write", error });
             }
@@ -73,6 +79,7 @@ impl Engine {
         self.journal.log.done(done, self.now)?;
         if self.journal.log.read_only() {
             self.snapshots.yield_to_log(self.now);
+            self.store.count_removed(self.snapshots.walking());
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ mod error;
 mod execute;
 mod hand_off;
 mod journal;
+mod memory;
 mod options;
 mod payload;
 mod recent;
@@ -46,6 +47,7 @@ use core::fmt;
 
 pub use calls::{Answer, Entries, Entry, TimeToLive};
 pub use error::Error;
+pub use memory::{FixedMemory, Footprint, OptionsError};
 pub use options::{Entropy, Limits, Options};
 pub use payload::Payload;
 pub use retention::Retention;
@@ -308,12 +310,15 @@ impl Engine {
 
     fn sweep(&mut self) {
         // Nothing is removed whose end might be forgotten in a crash: a reply that doesn't find it would be promising too much.
-        let secured = self.journal.log.secured_time();
+        let log = &self.journal.log;
+        // Where memory is fixed a replay has to know as well that it may remove what takes the room of what follows.
+        let secured = if self.store.is_fixed() { log.framed_time() } else { log.secured_time() };
         let (_, all) =
             self.store.sweep(if planted("swept_before_certain") { self.now } else { secured.min(self.now) }, self.options.sweep_batch);
         if all && self.store.next_expiry().is_some_and(|due| due <= self.now && due > secured) {
             // A mark makes the time certain; what is due meanwhile goes with the next sweep.
-            let _ = self.journal.log.secure_time(self.now);
+            let log = &mut self.journal.log;
+            let _ = if self.store.is_fixed() { log.frame_time(self.now) } else { log.secure_time(self.now).map(drop) };
         }
         let pause = if all { self.options.sweep_interval_ms.max(1) } else { 1 };
         self.sweep_at = Millis(self.now.0.saturating_add(pause));

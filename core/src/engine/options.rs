@@ -2,12 +2,19 @@
 
 use core::fmt;
 
-use super::{DatabaseId, SnapshotOptions, SyncPolicy};
+use super::{DatabaseId, FixedMemory, SnapshotOptions, SyncPolicy};
 use crate::checksum::{Checksum, crc32c};
 use crate::protocol::request;
+use crate::record::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::storage::ChunkBytes;
 use crate::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
 use crate::wal::segment::HEADER_BYTES;
+
+/// The longest line that an engine accepts, whatever its limits say, bytes.
+const LINE_BYTES_MAX: usize = 64 << 20;
+
+/// The most words that an engine accepts in a line, whatever its limits say.
+const WORDS_MAX: usize = 1 << 20;
 
 /// Bounds of everything that a client can make large.
 ///
@@ -32,7 +39,7 @@ pub struct Limits {
     pub request: request::Limits,
     /// Of keys, index, deadlines and the connections' buffers together, bytes; 0: no limit. Over it, writes that need more get `ERR OOM`.
     pub memory_bytes_max: u64,
-    /// Of the reply to one `MGET`, bytes. (A `GET` is bounded by the largest value.)
+    /// Of the reply to one `MGET`, bytes; a `SCAN` ends where its keys have about so many. (A `GET` is bounded by the largest value.)
     pub reply_bytes_max: usize,
     /// With this many unsent bytes no further request of that connection is executed.
     pub unsent_bytes_soft_max: usize,
@@ -115,6 +122,9 @@ pub struct Options {
     pub sweep_batch: usize,
     /// How snapshots are taken; `None`: none ever are, and storage isn't asked for them.
     pub snapshots: Option<SnapshotOptions>,
+    /// The memory for keys and values, with everything else, is set aside at the start, and none is asked for afterwards: [`Options::footprint`]; best made by [`Options::within`]. Writes for which
+    /// there is no room get `ERR OOM`; those for which there will be when the snapshot that is being taken has been, wait for it. `None`: memory is taken as it is needed.
+    pub memory: Option<FixedMemory>,
     /// How much of log and snapshots is read at once while they are recovered, and of a snapshot while it is written and verified.
     pub chunk: ChunkBytes,
     /// How checksums are computed.
@@ -134,6 +144,7 @@ impl Options {
             sweep_interval_ms: 200,
             sweep_batch: 1000,
             snapshots: None,
+            memory: None,
             chunk: ChunkBytes::default(),
             checksum: crc32c,
             entropy,
@@ -143,12 +154,29 @@ impl Options {
     /// The size that a segment needs so that the largest request fits into one, bytes.
     #[must_use]
     pub fn segment_bytes_min(&self) -> u64 {
+        self.largest_frame().saturating_add(HEADER_BYTES + 4096)
+    }
+
+    /// What the largest request takes as a frame of its own, bytes.
+    pub(super) fn largest_frame(&self) -> u64 {
         let request = &self.limits.request;
         // An MSET: all its payloads count as one value, and each of its keys has a record.
         let records = (request.words_max.max(2) / 2) as u64;
         let record_bytes_max = (RECORD_LENGTH_BYTES + 32 + request.key_bytes_max) as u64;
-        let frame = records.saturating_mul(record_bytes_max).saturating_add((FRAME_HEADER_BYTES + request.value_bytes_max) as u64);
-        frame.saturating_add(HEADER_BYTES + 4096)
+        records.saturating_mul(record_bytes_max).saturating_add((FRAME_HEADER_BYTES + request.value_bytes_max) as u64)
+    }
+
+    /// These options, with limits that an engine can have.
+    pub(super) fn clamped(&self) -> Self {
+        let mut options = *self;
+        let request = &mut options.limits.request;
+        request.key_bytes_max = request.key_bytes_max.clamp(1, KEY_BYTES_MAX);
+        request.value_bytes_max = request.value_bytes_max.min(VALUE_BYTES_MAX);
+        // With these a frame's length stays within its 32 bits.
+        request.line_bytes_max = request.line_bytes_max.min(LINE_BYTES_MAX);
+        request.words_max = request.words_max.min(WORDS_MAX);
+        options.segment_bytes = options.segment_bytes.max(options.segment_bytes_min());
+        options
     }
 }
 

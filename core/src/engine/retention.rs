@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::museum::planted;
+use crate::record::OutOfMemory;
 use crate::recovery::{SegmentInfo, SnapshotInfo};
 use crate::storage::{SegmentNumber, SnapshotName, SnapshotOp};
 use crate::units::{Lsn, Millis};
@@ -47,9 +48,25 @@ pub(super) struct Removals {
 }
 
 impl Removals {
+    /// Nothing so far, with room for so many without asking for memory.
+    pub(super) fn with_room(snapshots: usize, segments: usize) -> Result<Self, OutOfMemory> {
+        let mut removals = Self::default();
+        removals.snapshots.try_reserve_exact(snapshots).map_err(|_| OutOfMemory)?;
+        removals.segments.try_reserve_exact(segments).map_err(|_| OutOfMemory)?;
+        Ok(removals)
+    }
+
+    /// Nothing any more.
+    pub(super) fn clear(&mut self) {
+        self.snapshots.clear();
+        self.segments.clear();
+        self.failed = None;
+    }
+
     /// Just this snapshot.
     pub(super) fn only(&mut self, name: SnapshotName) {
-        *self = Self { failed: Some(name), ..Self::default() };
+        self.clear();
+        self.failed = Some(name);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -63,16 +80,17 @@ impl Removals {
     }
 }
 
-/// What isn't needed of these snapshots and segments, both in order. `None`: no memory for the list.
-pub(super) fn removals(
+/// What isn't needed of these snapshots and segments, both in order, instead of what there was. `None`: nothing, or no memory for the list.
+pub(super) fn plan(
+    removals: &mut Removals,
     kept: &[SnapshotInfo],
     segments: &[SegmentInfo],
     generations: Generations,
     retention: &Retention,
     now: Millis,
-) -> Option<Removals> {
+) -> Option<()> {
     let window = window(segments, retention, now).filter(|_| !planted("window_not_kept"));
-    let mut removals = Removals::default();
+    removals.clear();
     removals.snapshots.try_reserve(kept.len()).ok()?;
     removals.segments.try_reserve(segments.len()).ok()?;
     let usable = || kept.iter().filter(|snapshot| !snapshot.unusable).map(|snapshot| snapshot.name);
@@ -107,7 +125,7 @@ pub(super) fn removals(
     // Taken from the end.
     removals.snapshots.reverse();
     removals.segments.reverse();
-    Some(removals)
+    Some(())
 }
 
 /// The first record that is to be restorable.
@@ -146,7 +164,8 @@ mod tests {
             .iter()
             .map(|&(begin, end)| SnapshotInfo { name: SnapshotName { begin: Lsn(begin), end: Lsn(end) }, bytes: 1, unusable: false })
             .collect();
-        let mut removals = removals(&kept, segments, generations, &retention, Millis(4000)).unwrap_or_default();
+        let mut removals = Removals::default();
+        let _ = plan(&mut removals, &kept, segments, generations, &retention, Millis(4000));
         let mut text = String::new();
         while let Some(op) = removals.next() {
             text += &match op {

@@ -179,7 +179,7 @@ impl Engine {
                                 (Ok(()), used)
                             }
                             // The parser stays before it.
-                            Err(Refusal::Wait) => {
+                            Err(refusal) if self.waits(&refusal) => {
                                 self.counters.take_back(command);
                                 break 'serving Next::Storage;
                             }
@@ -188,7 +188,7 @@ impl Engine {
                                 self.counters.errors += 1;
                                 (reply::error(out, error.code(), error), used)
                             }
-                            Err(Refusal::NoReply) => (Err(OutOfMemory), used),
+                            Err(Refusal::NoReply | Refusal::Wait) => (Err(OutOfMemory), used),
                         }
                     }
                     Step::Reject { error, consumed: used, close } => {

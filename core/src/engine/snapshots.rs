@@ -22,6 +22,7 @@
 //!
 //! Here: the phases, and which operation each of them wants.
 
+mod buffers;
 mod calls;
 mod due;
 mod options;
@@ -32,6 +33,7 @@ mod walk;
 
 use alloc::vec::Vec;
 
+pub(super) use buffers::Buffers;
 pub use options::SnapshotOptions;
 use outcome::Outcomes;
 pub use outcome::{SnapshotFailure, Ticket};
@@ -126,7 +128,7 @@ pub(super) struct Snapshots {
     salt: u64,
     phase: Phase,
     taking: Option<Taking>,
-    spare: Vec<u8>,
+    buffers: Buffers,
     under_way: bool,
     removals: Removals,
     requested: bool,
@@ -159,7 +161,7 @@ impl Snapshots {
             salt,
             phase: Phase::Idle,
             taking: None,
-            spare: Vec::new(),
+            buffers: Buffers::default(),
             under_way: false,
             removals: Removals::default(),
             requested: false,
@@ -178,9 +180,19 @@ impl Snapshots {
         }
     }
 
+    /// As it is, but with buffers and lists that are there already.
+    pub(super) fn within(self, buffers: Buffers, removals: Removals) -> Self {
+        Self { buffers, removals, ..self }
+    }
+
     /// How a snapshot that was waited for has ended, if it has.
     pub(super) fn outcome(&self, ticket: Ticket) -> Option<Result<(), SnapshotFailure>> {
         self.outcomes.of(ticket)
+    }
+
+    /// Whether entries of one are being copied, or will be.
+    pub(super) fn walking(&self) -> bool {
+        matches!(self.phase, Phase::Creating | Phase::Walking { .. })
     }
 
     /// Whether one is being taken.
@@ -245,7 +257,7 @@ impl Snapshots {
             &mut Phase::Checking { name, offset, .. } => {
                 let Ok(read) = self.read(name, offset) else {
                     // Without memory to look at it, it isn't known to be whole: everything stays.
-                    self.phase = Phase::Idle;
+                    self.enter(Phase::Idle);
                     return self.poll(now, log, store);
                 };
                 read
@@ -284,18 +296,23 @@ impl Snapshots {
             (SnapshotOp::Read { buffer, .. }, failed) if matches!(self.phase, Phase::Checking { .. }) => self.check(buffer, failed, now),
             // It failed meanwhile: there is a file to be removed first.
             (SnapshotOp::Discard, _) => self.phase = Phase::Clearing,
-            _ if matches!(self.phase, Phase::Discarding) => {}
-            (_, Some(failure)) => self.fail(failure, now),
+            (op, _) if matches!(self.phase, Phase::Discarding) => self.keep_of(op),
+            (op, Some(failure)) => {
+                self.keep_of(op);
+                self.fail(failure, now);
+            }
             (SnapshotOp::Create { .. }, None) => self.phase = Phase::Walking { position: 0 },
             (SnapshotOp::Append { data, .. }, None) => {
                 if matches!(self.phase, Phase::Ending) {
+                    self.buffers.keep_set_aside(data);
                     self.phase = Phase::Publishing;
                 } else {
-                    self.spare = data;
+                    self.buffers.keep(data);
                 }
             }
             (SnapshotOp::Publish { .. }, None) => {
-                self.phase = Phase::Verifying { offset: 0, decoder: Decoder::new(self.checksum) };
+                let decoder = Decoder::within(self.buffers.take_set_aside(), self.checksum);
+                self.phase = Phase::Verifying { offset: 0, decoder };
             }
             (SnapshotOp::Read { buffer, .. }, None) => self.verify(buffer, now),
         }
@@ -330,7 +347,9 @@ impl Snapshots {
     /// Nobody has to wait for it any more.
     fn ended(&mut self, result: Result<(), SnapshotFailure>) {
         self.outcomes.note(self.started, result);
-        self.taking = None;
+        if let Some(taking) = self.taking.take() {
+            self.buffers.keep_set_aside(taking.writer.into_buffer());
+        }
         self.hurried = false;
     }
 
@@ -344,7 +363,7 @@ impl Snapshots {
         self.retry_at = Millis(now.0.saturating_add(pause));
         self.stats.failures += 1;
         self.stats.last_failure = Some(failure);
-        self.phase = Phase::Discarding;
+        self.enter(Phase::Discarding);
         self.ended(Err(failure));
     }
 

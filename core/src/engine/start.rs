@@ -2,24 +2,21 @@
 
 use alloc::vec::Vec;
 
+use super::execute::Undo;
 use super::journal::Journal;
+use super::memory::BufferBytes;
 use super::recent::RecentWrites;
-use super::snapshots::Snapshots;
+use super::retention::Removals;
+use super::snapshots::{Buffers, Snapshots};
 use super::stats::{Counters, HostGauges};
-use super::{Engine, Options};
+use super::{Engine, FixedMemory, Options};
 use crate::museum::planted;
-use crate::record::{KEY_BYTES_MAX, OutOfMemory, VALUE_BYTES_MAX};
-use crate::recovery::{self, Progress, RecoveryError, Report};
+use crate::record::OutOfMemory;
+use crate::recovery::{self, Progress, RecoveryError, Report, Room};
 use crate::storage::LogFiles;
 use crate::store::Store;
 use crate::units::Millis;
 use crate::wal::writer::{LogWriter, WriterOptions};
-
-/// The longest line that an engine accepts, whatever its limits say, bytes.
-const LINE_BYTES_MAX: usize = 64 << 20;
-
-/// The most words that an engine accepts in a line, whatever its limits say.
-const WORDS_MAX: usize = 1 << 20;
 
 impl Engine {
     /// Recovers what `files` hold, and continues it with a new epoch. Storage must then do what [`Engine::poll_storage`] asks; writes wait
@@ -74,22 +71,19 @@ impl Engine {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn recover_with(
-        mut options: Options,
+        options: Options,
         files: &mut impl LogFiles,
         now: Millis,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Self, Report), RecoveryError> {
-        let request = &mut options.limits.request;
-        request.key_bytes_max = request.key_bytes_max.clamp(1, KEY_BYTES_MAX);
-        request.value_bytes_max = request.value_bytes_max.min(VALUE_BYTES_MAX);
-        // With these a frame's length stays within its 32 bits.
-        request.line_bytes_max = request.line_bytes_max.min(LINE_BYTES_MAX);
-        request.words_max = request.words_max.min(WORDS_MAX);
-        options.segment_bytes = options.segment_bytes.max(options.segment_bytes_min());
+        let options = options.clamped();
+        options.check_memory().map_err(RecoveryError::Options)?;
         // Before recovery: it is the last that may fail.
         let recent = RecentWrites::new(options.limits.recent_slots_log2).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
-        let mut store = Store::new(options.entropy.hash_key).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
-        let recovered = recovery::recover(files, &mut store, options.checksum, options.chunk, progress)?;
+        let mut aside = Aside::new(&options).map_err(|OutOfMemory| RecoveryError::OutOfMemory)?;
+        let Aside { store, room, .. } = &mut aside;
+        let recovered = recovery::recover_within(room, files, store, options.checksum, options.chunk, progress)?;
+        let Aside { mut store, room, undo, buffers, removals } = aside;
         let now = if planted("time_forgotten") { now } else { now.max(recovered.position.time) };
         if planted("clock_in_replay") {
             store.sweep(now, usize::MAX);
@@ -103,19 +97,57 @@ impl Engine {
             checksum: options.checksum,
         };
         let report = recovered.report;
+        let mut log = LogWriter::new(writer, recovered.position);
+        let mut snapshots = Snapshots::new(&options, writer.database, recovered);
+        if options.memory.is_some() {
+            log = log.within(room.buffers);
+            snapshots = snapshots.within(buffers, removals);
+        }
         let engine = Self {
             options,
             store,
-            journal: Journal { log: LogWriter::new(writer, recovered.position), recent },
-            snapshots: Snapshots::new(&options, writer.database, recovered),
+            journal: Journal { log, recent },
+            snapshots,
             report,
             counters: Counters::default(),
             gauges: HostGauges::default(),
             started: now,
             now,
             sweep_at: now,
-            undo: Vec::new(),
+            undo,
         };
         Ok((engine, report))
+    }
+}
+
+/// What is allocated before anything is recovered, as what comes behind that must not fail.
+struct Aside {
+    store: Store,
+    room: Room,
+    undo: Vec<Undo>,
+    buffers: Buffers,
+    removals: Removals,
+}
+
+impl Aside {
+    fn new(options: &Options) -> Result<Self, OutOfMemory> {
+        let hash_key = options.entropy.hash_key;
+        let Some(FixedMemory { keys_max, slabs, slab_bytes, segments_max, snapshots_max }) = options.memory else {
+            let (buffers, removals) = (Buffers::default(), Removals::default());
+            return Ok(Self { store: Store::new(hash_key)?, room: Room::default(), undo: Vec::new(), buffers, removals });
+        };
+        let store = Store::fixed(hash_key, keys_max, slabs, slab_bytes)?;
+        let BufferBytes { frame, chunk } = options.buffer_bytes();
+        let mut room = Room { segments_max, snapshots_max, ..Room::default() };
+        for buffer in &mut room.buffers {
+            buffer.try_reserve_exact(frame).map_err(|_| OutOfMemory)?;
+        }
+        let mut undo = Vec::new();
+        undo.try_reserve_exact(options.pairs_max()).map_err(|_| OutOfMemory)?;
+        let (buffers, removals) = match options.snapshots {
+            Some(_) => (Buffers::set_aside(chunk)?, Removals::with_room(snapshots_max, segments_max)?),
+            None => (Buffers::default(), Removals::default()),
+        };
+        Ok(Self { store, room, undo, buffers, removals })
     }
 }

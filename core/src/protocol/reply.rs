@@ -22,7 +22,7 @@ use crate::units::{Millis, Version};
 type Written = Result<(), OutOfMemory>;
 
 /// A `VALUE` line takes so much beside key and payload, at most.
-const VALUE_LINE_BYTES_MAX: usize = 96;
+pub(crate) const VALUE_LINE_BYTES_MAX: usize = 96;
 
 #[inline]
 fn put(out: &mut Vec<u8>, bytes: &[u8]) -> Written {

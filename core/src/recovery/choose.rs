@@ -2,10 +2,11 @@
 
 use super::{Base, Log, Progress, RecoveryError, Segment, SegmentInfo, SnapshotInfo};
 use crate::museum::planted;
-use crate::snapshot::{Header, SnapshotError, SnapshotReader};
-use crate::storage::{LogFiles, SegmentNumber, SnapshotName};
+use crate::snapshot::{Footer, Header, SnapshotError, SnapshotReader};
+use crate::storage::{LogFiles, SegmentNumber, SnapshotName, StorageError};
+use crate::store::Store;
 use crate::units::{Lsn, Millis};
-use crate::wal::segment::{HEADER_USED_BYTES, SegmentHeader};
+use crate::wal::segment::{DatabaseId, HEADER_USED_BYTES, SegmentHeader};
 
 impl<F: LogFiles> Log<'_, F> {
     /// Loads the newest snapshot that is of use, and finds the segments behind it.
@@ -101,27 +102,19 @@ impl<F: LogFiles> Log<'_, F> {
     fn load(&mut self, name: SnapshotName, length: u64) -> Result<(), SnapshotError> {
         let log_bytes: u64 = self.segments.iter().map(|segment| segment.length).sum();
         self.reached = Progress { bytes: 0, bytes_total: length.saturating_add(log_bytes), keys: 0 };
+        let buffer = core::mem::take(&mut self.snapshot_buffer);
         let Self { files, store, segments, progress, reached, .. } = self;
         let read = |offset, buffer: &mut [u8]| files.read_snapshot(name, offset, buffer);
-        let mut reader = SnapshotReader::new(read, self.checksum).with_chunk(self.chunk);
-        let Header { begin, database, epoch, .. } = reader.header()?;
-        if begin != name.begin {
-            return Err(SnapshotError::Misnamed);
-        }
-        if segments.first().is_some_and(|segment| segment.header.database != database) {
-            return Err(SnapshotError::OtherDatabase);
-        }
-        while let Some(block) = reader.next_block()? {
-            store.replay(block.records())?;
-            (reached.bytes, reached.keys) = (reader.reached().0, store.len() as u64);
+        let mut reader = SnapshotReader::new(read, self.checksum).with_chunk(self.chunk).within(buffer);
+        let database = segments.first().map(|segment| segment.header.database);
+        let loaded = load_entries(&mut reader, name, length, database, store, |bytes, keys| {
+            (reached.bytes, reached.keys) = (bytes, keys);
             progress(*reached);
-        }
-        let footer = *reader.footer().ok_or(SnapshotError::Truncated(length))?;
-        if footer.end != name.end {
-            return Err(SnapshotError::Misnamed);
-        }
+        });
+        self.snapshot_buffer = reader.into_buffer();
+        let (Header { begin, database, epoch, .. }, footer) = loaded?;
         if !planted("snapshot_floor_lost") {
-            store.raise_floor(footer.floor);
+            self.store.raise_floor(footer.floor);
         }
         if !planted("snapshot_time_lost") {
             self.time = footer.time;
@@ -130,4 +123,31 @@ impl<F: LogFiles> Log<'_, F> {
         self.base = Base { begin, epoch, database: Some(database) };
         Ok(())
     }
+}
+
+/// Puts a snapshot's entries into the store, if it is what its name says and of this database.
+fn load_entries<R: FnMut(u64, &mut [u8]) -> Result<usize, StorageError>>(
+    reader: &mut SnapshotReader<R>,
+    name: SnapshotName,
+    length: u64,
+    expected: Option<DatabaseId>,
+    store: &mut Store,
+    mut reached: impl FnMut(u64, u64),
+) -> Result<(Header, Footer), SnapshotError> {
+    let header = reader.header()?;
+    if header.begin != name.begin {
+        return Err(SnapshotError::Misnamed);
+    }
+    if expected.is_some_and(|expected| expected != header.database) {
+        return Err(SnapshotError::OtherDatabase);
+    }
+    while let Some(block) = reader.next_block()? {
+        store.replay(block.records())?;
+        reached(reader.reached().0, store.len() as u64);
+    }
+    let footer = *reader.footer().ok_or(SnapshotError::Truncated(length))?;
+    if footer.end != name.end {
+        return Err(SnapshotError::Misnamed);
+    }
+    Ok((header, footer))
 }

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::engine::OptionsError;
 use crate::snapshot::SnapshotError;
 use crate::storage::{SegmentNumber, SnapshotName, StorageError};
 use crate::units::Lsn;
@@ -38,6 +39,8 @@ pub enum RecoveryError {
     Storage(Option<SegmentNumber>, StorageError),
     /// No memory for the data.
     OutOfMemory,
+    /// The engine's options don't hold together.
+    Options(OptionsError),
     /// A segment's header can't be read.
     Header(SegmentNumber, HeaderError),
     /// A segment's file name and its header name different numbers.
@@ -86,6 +89,7 @@ impl fmt::Display for RecoveryError {
             Self::Storage(Some(segment), error) => write!(f, "{segment}: {error}"),
             Self::Storage(None, error) => write!(f, "cannot list the log's segments: {error}"),
             Self::OutOfMemory => f.write_str("not enough memory to load the data"),
+            Self::Options(error) => error.fmt(f),
             Self::Header(segment, error) => write!(f, "{segment}: {error}"),
             Self::Misnamed { segment, header } => write!(f, "{segment}: its header says that it is {header}"),
             Self::Missing(segment) => write!(f, "{segment} is missing, but segments after it are there"),

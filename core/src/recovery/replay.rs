@@ -1,7 +1,7 @@
 //! The log behind the snapshot, record by record along one unbroken chain.
 
 use super::error::read_error;
-use super::{Log, Recovered, RecoveryError, Segment, SegmentInfo};
+use super::{Log, Recovered, RecoveryError, Room, Segment, SegmentInfo};
 use crate::museum::planted;
 use crate::record::OutOfMemory;
 use crate::storage::{LogFiles, SegmentNumber};
@@ -12,7 +12,7 @@ use crate::wal::segment::SegmentHeader;
 use crate::wal::writer::LogPosition;
 
 impl<F: LogFiles> Log<'_, F> {
-    pub(super) fn replay(mut self) -> Result<Recovered, RecoveryError> {
+    pub(super) fn replay(mut self, room: &mut Room) -> Result<Recovered, RecoveryError> {
         let first = self.segments.first().map(|first| first.header);
         let mut tail = first.map_or(Tail { next_lsn: Lsn(self.base.begin.0 + 1), chain: 0 }, |first| Tail {
             next_lsn: first.first_lsn,
@@ -64,6 +64,7 @@ impl<F: LogFiles> Log<'_, F> {
         if self.segments.last().is_some_and(|last| last.header.number == next_segment) && !planted("chain_of_replaced_segment") {
             tail.chain = follows;
         }
+        room.buffers = [core::mem::take(&mut self.buffer), core::mem::take(&mut self.snapshot_buffer)];
         let mut segments = core::mem::take(&mut self.older);
         let cut_at = self.cut_at;
         segments.extend(self.segments.iter().map(|&Segment { header, length }| SegmentInfo {
@@ -122,6 +123,7 @@ impl<F: LogFiles> Log<'_, F> {
                 self.store.raise_floor(frame.floor);
             }
             self.time = self.time.max(frame.time);
+            self.store.pass(frame.time);
         }
     }
 

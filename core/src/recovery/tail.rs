@@ -35,6 +35,7 @@ impl<F: LogFiles> Log<'_, F> {
             bytes = bytes.saturating_add(remainder.bytes);
             buffer = reader.into_buffer();
         }
+        self.buffer = buffer;
         let other_epoch = later.iter().any(|segment| segment.header.epoch != header.epoch);
         // A crash tears a segment before its SEAL, never between a SEAL and the segment that continues it.
         let promised = claimed >= tail.next_lsn && !planted("damage_cut_as_torn");

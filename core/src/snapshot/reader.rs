@@ -266,7 +266,19 @@ impl Decoder {
     /// Before the first byte.
     #[must_use]
     pub fn new(checksum: Checksum) -> Self {
-        Self { checksum, buffer: Vec::new(), at: 0, offset: 0, header: None, salted: 0, chain: 0, blocks: 0, records: 0, footer: None }
+        Self::within(Vec::new(), checksum)
+    }
+
+    /// As [`Decoder::new`], with a buffer that is there already.
+    #[must_use]
+    pub(crate) fn within(mut buffer: Vec<u8>, checksum: Checksum) -> Self {
+        buffer.clear();
+        Self { checksum, buffer, at: 0, offset: 0, header: None, salted: 0, chain: 0, blocks: 0, records: 0, footer: None }
+    }
+
+    /// Nothing more: the buffer may serve another.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.buffer
     }
 
     /// The next bytes of the file. Take everything out ([`Decoder::next`]) before there are more: what is held is a block that isn't whole yet.
@@ -447,6 +459,18 @@ impl<R: FnMut(u64, &mut [u8]) -> Result<usize, StorageError>> SnapshotReader<R> 
     #[must_use]
     pub fn new(read: R, checksum: Checksum) -> Self {
         Self { read, decoder: Decoder::new(checksum), chunk: ChunkBytes::default(), read_to: 0, ended: false }
+    }
+
+    /// Reads into a buffer that is there already.
+    #[must_use]
+    pub(crate) fn within(mut self, buffer: Vec<u8>) -> Self {
+        self.decoder = Decoder::within(buffer, self.decoder.checksum);
+        self
+    }
+
+    /// Nothing more: the buffer may serve another.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.decoder.into_buffer()
     }
 
     /// Reads so much at once.

@@ -66,9 +66,14 @@ impl SnapshotWriter {
     /// # Errors
     /// No memory.
     pub fn new(header: &Header, checksum: Checksum, chunk_bytes: ChunkBytes) -> Result<Self, OutOfMemory> {
+        Self::within(Vec::new(), header, checksum, chunk_bytes)
+    }
+
+    /// As [`SnapshotWriter::new`], with a first buffer that is there already.
+    pub(crate) fn within(mut chunk: Vec<u8>, header: &Header, checksum: Checksum, chunk_bytes: ChunkBytes) -> Result<Self, OutOfMemory> {
         let (bytes, crc) = header.encode(checksum);
         let block_bytes_max = BLOCK_BYTES_SOFT_MAX.min(chunk_bytes.get());
-        let mut chunk = Vec::new();
+        chunk.clear();
         chunk.try_reserve(2 * block_bytes_max).map_err(|_| OutOfMemory)?;
         chunk.extend_from_slice(&bytes);
         let salted = header.salted(checksum);
@@ -108,6 +113,11 @@ impl SnapshotWriter {
         self.chain = header.crc;
         self.blocks += 1;
         self.records += u64::from(header.records);
+    }
+
+    /// Nothing more: the buffer may serve another.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.chunk
     }
 
     /// How many bytes wait to be taken.

@@ -33,13 +33,20 @@ impl Store {
         let expiry = self.expiry_at(spot);
         self.schedule(spot.hash, expiry, record.expiry)?;
         let slot = match spot.held {
-            None => self.insert(spot.hash, record)?,
+            None => {
+                let slot = self.insert_entry(record)?;
+                self.note(spot.hash, slot, record)?
+            }
+            Some((_, old)) if self.slabs.overwrite(old, record) => {
+                self.count_expiry(expiry, record.expiry);
+                old
+            }
             Some((place, old)) => {
-                let slot = if self.slabs.overwrite(old, record) { old } else { self.slabs.insert(record)? };
-                if slot != old {
-                    self.index.replace(place, slot);
-                    self.slabs.free(old);
-                }
+                let slot = self.insert_entry(record)?;
+                // Where memory is fixed it may have been moved.
+                let old = if self.is_fixed() { self.index.at(place).unwrap_or(old) } else { old };
+                self.index.replace(place, slot);
+                self.slabs.free(old);
                 self.count_expiry(expiry, record.expiry);
                 slot
             }
@@ -47,9 +54,16 @@ impl Store {
         Ok(self.slabs.get(slot).bytes())
     }
 
-    /// Adds a key that isn't there.
-    fn insert(&mut self, hash: Hash, record: &Record<'_>) -> Result<Slot, OutOfMemory> {
-        let slot = self.slabs.insert(record)?;
+    /// Stores a record, and moves others if that makes room.
+    fn insert_entry(&mut self, record: &Record<'_>) -> Result<Slot, OutOfMemory> {
+        match self.slabs.insert(record) {
+            Err(OutOfMemory) if self.gather_slab() => self.slabs.insert(record),
+            inserted => inserted,
+        }
+    }
+
+    /// Adds a key that isn't there, with the entry that it has now.
+    fn note(&mut self, hash: Hash, slot: Slot, record: &Record<'_>) -> Result<Slot, OutOfMemory> {
         if let Err(error) = self.index.insert(&self.slabs, hash, slot) {
             self.slabs.free(slot);
             return Err(error);
@@ -66,7 +80,9 @@ impl Store {
         let expiry = self.expiry_at(spot);
         self.schedule(spot.hash, expiry, record.expiry)?;
         let Some((place, old)) = spot.held else {
-            self.insert(spot.hash, record)?;
+            // Nothing is moved here: of what was replaced only [`Before`] knows where it is.
+            let slot = self.slabs.insert(record)?;
+            self.note(spot.hash, slot, record)?;
             return Ok(Before(None));
         };
         let slot = self.slabs.insert(record)?;
@@ -117,7 +133,10 @@ impl Store {
         let Some((place, slot)) = self.index.find(&self.slabs, hash, key) else { return Ok(()) };
         let before = self.slabs.peek(slot).expiry();
         self.schedule(hash, before, expiry)?;
-        let slot = self.slabs.set_expiry(slot, expiry)?;
+        let slot = match self.slabs.set_expiry(slot, expiry) {
+            Err(OutOfMemory) if self.gather_slab() => self.slabs.set_expiry(self.index.at(place).unwrap_or(slot), expiry),
+            set => set,
+        }?;
         self.index.replace(place, slot);
         self.count_expiry(before, expiry);
         Ok(())

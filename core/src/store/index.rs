@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
+use super::cells::Cells;
 use super::slabs::{Slabs, Slot};
 use crate::museum::planted;
 use crate::record::{Encoded, OutOfMemory};
@@ -30,6 +31,9 @@ const TAG_BITS: u32 = 7;
 
 /// A bound for the cursors of [`Index::walk`].
 pub(super) const CURSOR_END: u64 = 1 << DEPTH_MAX;
+
+/// So many bits of a position are a cursor.
+pub(super) const POSITION_BITS: u32 = DEPTH_MAX;
 
 #[derive(Debug)]
 struct Table {
@@ -92,12 +96,13 @@ pub(super) struct Index {
     depth: u32,
     len: usize,
     bytes: usize,
+    /// In place of directory and tables, where the size is fixed: then there are none of these.
+    cells: Cells,
 }
 
 impl Index {
     pub(super) fn new(hash_key: [u8; 16]) -> Result<Self, OutOfMemory> {
-        let mut index =
-            Self { hasher: SipHasher13::new_with_key(&hash_key), directory: Vec::new(), tables: Vec::new(), depth: 0, len: 0, bytes: 0 };
+        let mut index = Self::without_tables(hash_key, Cells::default());
         index.directory.try_reserve(1).map_err(|_| OutOfMemory)?;
         index.tables.try_reserve(1).map_err(|_| OutOfMemory)?;
         index.directory.push(0);
@@ -105,8 +110,32 @@ impl Index {
         Ok(index)
     }
 
+    /// An index that never has more than so many keys, nor other memory than now.
+    pub(super) fn fixed(hash_key: [u8; 16], keys_max: usize) -> Result<Self, OutOfMemory> {
+        Ok(Self::without_tables(hash_key, Cells::new(keys_max)?))
+    }
+
+    fn without_tables(hash_key: [u8; 16], cells: Cells) -> Self {
+        let hasher = SipHasher13::new_with_key(&hash_key);
+        Self { hasher, directory: Vec::new(), tables: Vec::new(), depth: 0, len: 0, bytes: 0, cells }
+    }
+
+    /// Whether its size is fixed.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.cells.exist()
+    }
+
+    pub(super) fn cells(&self) -> &Cells {
+        &self.cells
+    }
+
+    pub(super) fn cells_mut(&mut self) -> &mut Cells {
+        &mut self.cells
+    }
+
     /// Forgets all entries.
     pub(super) fn clear(&mut self) {
+        self.cells.clear();
         self.tables.truncate(1);
         self.directory.truncate(1);
         self.directory.iter_mut().for_each(|table| *table = 0);
@@ -119,12 +148,12 @@ impl Index {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.len + self.cells.len()
     }
 
     /// Memory held by directory and tables, bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes + self.directory.capacity() * size_of::<u32>() + self.tables.capacity() * size_of::<Table>()
+        self.cells.bytes() + self.bytes + self.directory.capacity() * size_of::<u32>() + self.tables.capacity() * size_of::<Table>()
     }
 
     fn table_of(&self, hash: Hash) -> usize {
@@ -134,23 +163,36 @@ impl Index {
     /// The slot that a key of this hash most likely has.
     #[inline]
     pub(super) fn likely(&self, hash: Hash) -> Option<Slot> {
-        self.tables.get(self.table_of(hash))?.slots.find(hash.0, |_| true).copied()
+        let Some(table) = self.tables.get(self.table_of(hash)) else { return self.cells.find(hash, |_| true).map(|(_, slot)| slot) };
+        table.slots.find(hash.0, |_| true).copied()
     }
 
     /// A key's slot, and where it is noted until something is added or removed.
     #[inline]
     pub(super) fn find(&self, slabs: &Slabs, hash: Hash, key: &[u8]) -> Option<(Place, Slot)> {
         let table = self.table_of(hash);
-        let slots = &self.tables.get(table)?.slots;
+        let Some(Table { slots, .. }) = self.tables.get(table) else { return self.find_cell(slabs, hash, key) };
         let bucket = slots.find_bucket_index(hash.0, |&slot| slabs.has_key(slot, key))?;
         Some((Place { table, bucket }, *slots.get_bucket(bucket)?))
+    }
+
+    #[cold]
+    fn find_cell(&self, slabs: &Slabs, hash: Hash, key: &[u8]) -> Option<(Place, Slot)> {
+        let (bucket, slot) = self.cells.find(hash, |slot| slabs.has_key(slot, key))?;
+        Some((Place { table: 0, bucket }, slot))
+    }
+
+    /// What is noted at a place.
+    pub(super) fn at(&self, place: Place) -> Option<Slot> {
+        let table = self.tables.get(place.table);
+        table.map_or_else(|| self.cells.slot(place.bucket), |table| table.slots.get_bucket(place.bucket).copied())
     }
 
     /// Notes another slot at a place.
     #[inline]
     pub(super) fn replace(&mut self, place: Place, slot: Slot) {
-        let noted = self.tables.get_mut(place.table).and_then(|table| table.slots.get_bucket_mut(place.bucket));
-        noted.into_iter().for_each(|noted| *noted = slot);
+        let Some(table) = self.tables.get_mut(place.table) else { return self.cells.replace(place.bucket, slot) };
+        table.slots.get_bucket_mut(place.bucket).into_iter().for_each(|noted| *noted = slot);
     }
 
     /// The slot of an entry of this hash for which `due` holds (hashes of different keys may be the same).
@@ -166,6 +208,9 @@ impl Index {
 
     /// Notes a slot for a key that isn't there.
     pub(super) fn insert(&mut self, slabs: &Slabs, hash: Hash, slot: Slot) -> Result<(), OutOfMemory> {
+        if self.tables.is_empty() {
+            return self.cells.insert(hash, slot);
+        }
         self.make_room(slabs, hash)?;
         let at = self.table_of(hash);
         let hasher = self.hasher;
@@ -177,7 +222,17 @@ impl Index {
 
     /// Forgets a key's slot.
     pub(super) fn remove(&mut self, slabs: &Slabs, hash: Hash, key: &[u8]) -> Option<Slot> {
+        if self.tables.is_empty() {
+            let (cell, slot) = self.cells.find(hash, |slot| slabs.has_key(slot, key))?;
+            self.remove_cell(slabs, cell);
+            return Some(slot);
+        }
         self.remove_if(hash, |slot| slabs.has_key(slot, key))
+    }
+
+    /// Empties a cell of an index of fixed size.
+    pub(super) fn remove_cell(&mut self, slabs: &Slabs, cell: usize) {
+        self.cells.remove(self.hasher, slabs, cell);
     }
 
     /// Forgets the slot of an entry of this hash for which `due` holds.
@@ -189,6 +244,9 @@ impl Index {
 
     /// An entry has moved.
     pub(super) fn moved(&mut self, hash: Hash, from: Slot, to: Slot) {
+        if let Some((cell, _)) = self.cells.find(hash, |slot| slot == from) {
+            return self.cells.replace(cell, to);
+        }
         let at = self.table_of(hash);
         if let Some(noted) = self.tables.get_mut(at).and_then(|table| table.slots.find_mut(hash.0, |&slot| slot == from)) {
             *noted = to;
@@ -286,7 +344,10 @@ impl Index {
 
     /// Visits the entries of the table at `cursor` (0 at first) and returns where the next begins, [`CURSOR_END`] after the last.
     /// An entry that is there throughout a walk is visited at least once. Bounded by one table's entries.
-    pub(super) fn walk(&self, cursor: u64, mut visit: impl FnMut(Slot)) -> u64 {
+    pub(super) fn walk(&self, slabs: &Slabs, cursor: u64, mut visit: impl FnMut(Slot)) -> u64 {
+        if self.is_fixed() {
+            return self.cells.walk(self.hasher, slabs, cursor, visit);
+        }
         let place = cursor.min(CURSOR_END - 1) >> (DEPTH_MAX - self.depth);
         let Some(table) =
             usize::try_from(place).ok().and_then(|place| self.directory.get(place)).and_then(|&table| self.tables.get(table as usize))
@@ -311,6 +372,9 @@ impl Index {
         bytes_max: usize,
         mut visit: impl FnMut(Slot),
     ) -> Result<Option<u64>, OutOfMemory> {
+        if self.is_fixed() {
+            return Ok(self.cells.walk_bounded(self.hasher, slabs, from, bytes_max, visit));
+        }
         let place = usize::try_from(from.checked_shr(u64::BITS - self.depth).unwrap_or(0)).map_err(|_| OutOfMemory)?;
         let Some(table) = self.directory.get(place).and_then(|&table| self.tables.get(table as usize)) else { return Ok(None) };
         let depth = if planted("snapshot_skips_split_tables") { self.tables.first().map_or(0, |first| first.depth) } else { table.depth };
@@ -342,7 +406,7 @@ impl Index {
 }
 
 /// A hash's place in the order of a walk: its bits below the tag, the first of them on top.
-fn position(hash: Hash) -> u64 {
+pub(super) fn position(hash: Hash) -> u64 {
     hash.0 << TAG_BITS
 }
 

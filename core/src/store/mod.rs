@@ -9,8 +9,11 @@
 //! ```
 //! Here: what it is made of and what that costs, and the walk over all of it. `replay` builds it up again from what the log and snapshots hold.
 
+mod cells;
 mod change;
 mod deadlines;
+mod due;
+pub(crate) mod fixed;
 mod index;
 mod lookup;
 mod replay;
@@ -24,8 +27,9 @@ pub use lookup::{Lookup, Spot};
 use core::fmt;
 
 use crate::record::{OutOfMemory, Record};
-use crate::units::Version;
+use crate::units::{Millis, Version};
 use deadlines::Deadlines;
+use due::Due;
 use index::{CURSOR_END, Index};
 use slabs::Slabs;
 use sweep::Renewal;
@@ -59,6 +63,10 @@ pub struct Store {
     renewal: Option<Renewal>,
     /// Replaced, and given back a little at a time.
     retired: Deadlines,
+    /// In place of deadlines, where the memory is fixed.
+    due: Due,
+    /// Whatever is replayed next happened at this time or later.
+    passed: Millis,
     floor: Version,
     with_expiry: usize,
     expired_total: u64,
@@ -93,6 +101,8 @@ impl Store {
             deadlines: Deadlines::new(),
             renewal: None,
             retired: Deadlines::new(),
+            due: Due::default(),
+            passed: Millis(0),
             floor: Version::NONE,
             with_expiry: 0,
             expired_total: 0,
@@ -183,7 +193,7 @@ impl Store {
     /// Visits the keys at a cursor (0 at first) and returns the next cursor, or `None` at the end. A key that is there
     /// throughout is visited at least once, however the store grows meanwhile. A call visits some hundred keys at most.
     pub fn walk<'a>(&'a self, cursor: u64, mut visit: impl FnMut(Record<'a>)) -> Option<u64> {
-        let next = self.index.walk(cursor, |slot| visit(self.slabs.get(slot).record()));
+        let next = self.index.walk(&self.slabs, cursor, |slot| visit(self.slabs.get(slot).record()));
         (next < CURSOR_END).then_some(next)
     }
 
@@ -211,10 +221,11 @@ impl Store {
     /// ```
     pub fn clear(&mut self) {
         self.index.clear();
-        self.slabs = Slabs::new();
+        self.slabs.clear();
         self.deadlines = Deadlines::new();
         self.renewal = None;
         self.retired = Deadlines::new();
+        (self.due, self.passed) = (Due::default(), Millis(0));
         (self.floor, self.with_expiry, self.expired_total) = (Version::NONE, 0, 0);
     }
 }

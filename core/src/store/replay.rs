@@ -40,6 +40,13 @@ impl Store {
     }
 
     fn apply(&mut self, hash: Hash, record: &Record<'_>) -> Result<(), OutOfMemory> {
+        match self.apply_once(hash, record) {
+            Err(OutOfMemory) if self.make_room() => self.apply_once(hash, record),
+            applied => applied,
+        }
+    }
+
+    fn apply_once(&mut self, hash: Hash, record: &Record<'_>) -> Result<(), OutOfMemory> {
         match record.kind {
             Kind::Set => {
                 self.put(self.find(hash, record.key), record)?;

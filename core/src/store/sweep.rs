@@ -2,6 +2,7 @@
 
 use super::deadlines::Deadlines;
 use super::index::{CURSOR_END, ShortHash};
+use super::slabs::Sparse;
 use super::{Hash, Store};
 use crate::museum::planted;
 use crate::record::{Encoded, OutOfMemory};
@@ -24,7 +25,7 @@ impl Store {
     /// No key expires before this; `None`: none has an expiry.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Millis> {
-        self.deadlines.next_due()
+        if self.is_fixed() { self.due.earliest() } else { self.deadlines.next_due() }
     }
 
     /// How many keys have been removed because their time had come.
@@ -48,6 +49,10 @@ impl Store {
     /// at most; returns how many keys it removed, and whether nothing is left to do at `now`.
     pub fn sweep(&mut self, now: Millis, mut steps: usize) -> (usize, bool) {
         let before = self.expired_total;
+        if self.is_fixed() {
+            let all = self.sweep_cells(now, &mut steps);
+            return (usize::try_from(self.expired_total - before).unwrap_or(usize::MAX), all);
+        }
         while let Some(hash) = self.deadlines.pop(now, &mut steps) {
             self.sweep_one(hash, now);
         }
@@ -81,6 +86,10 @@ impl Store {
     }
 
     fn push_deadline(&mut self, due: Millis, hash: ShortHash) -> Result<(), OutOfMemory> {
+        if self.is_fixed() {
+            self.due.push(due);
+            return Ok(());
+        }
         self.deadlines.push(due, hash)?;
         // Without memory for the new ones the old ones do.
         self.renewal.take_if(|renewal| renewal.deadlines.push(due, hash).is_err());
@@ -102,7 +111,7 @@ impl Store {
             steps -= 1;
             let (index, slabs) = (&self.index, &self.slabs);
             let mut pushed = Ok(());
-            renewal.cursor = index.walk(renewal.cursor, |slot| {
+            renewal.cursor = index.walk(slabs, renewal.cursor, |slot| {
                 let record = slabs.get(slot).record();
                 steps = steps.saturating_sub(1);
                 if let (Some(expiry), Ok(())) = (record.expiry, pushed) {
@@ -122,12 +131,16 @@ impl Store {
     /// Empties a slab that has few entries.
     fn gather(&mut self) {
         if let Some(slab) = self.slabs.sparse() {
-            let Self { index, slabs, .. } = self;
-            slabs.dissolve(slab, |key, from, to| {
-                if !planted("move_not_noted") {
-                    index.moved(index.hash(key), from, to);
-                }
-            });
+            self.dissolve(slab);
         }
+    }
+
+    pub(super) fn dissolve(&mut self, slab: Sparse) {
+        let Self { index, slabs, .. } = self;
+        slabs.dissolve(slab, |key, from, to| {
+            if !planted("move_not_noted") {
+                index.moved(index.hash(key), from, to);
+            }
+        });
     }
 }

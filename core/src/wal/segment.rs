@@ -175,7 +175,12 @@ impl SegmentHeader {
     /// # Errors
     /// No memory.
     pub fn encode(&self, checksum: Checksum) -> Result<Vec<u8>, OutOfMemory> {
-        let mut out = Vec::new();
+        self.encode_within(Vec::new(), checksum)
+    }
+
+    /// As [`SegmentHeader::encode`], in a buffer that is there already, whatever it holds.
+    pub(super) fn encode_within(&self, mut out: Vec<u8>, checksum: Checksum) -> Result<Vec<u8>, OutOfMemory> {
+        out.clear();
         let len = usize::try_from(HEADER_BYTES).map_err(|_| OutOfMemory)?;
         out.try_reserve_exact(len).map_err(|_| OutOfMemory)?;
         out.extend_from_slice(&MAGIC);

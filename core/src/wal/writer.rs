@@ -119,12 +119,18 @@ pub struct LogWriter {
     spare: Vec<u8>,
     /// The frame's buffer that storage has.
     lent_bytes: usize,
+    /// A frame is handed out at the latest when it has this size, bytes; one request may make it larger.
+    frame_bytes_max: usize,
+    /// Both buffers were there at the beginning, and there are no others: what isn't a frame takes the spare one, too.
+    fixed: bool,
     last_lsn: Lsn,
     chain: u32,
     appending: Option<Appending>,
     syncing: Option<Mark>,
     closing: Closing,
 
+    /// The last record before this run, or before the last snapshot.
+    replayed_from: Lsn,
     written: Mark,
     durable: Mark,
     /// The durable LSN that the last frame has named.
@@ -157,11 +163,14 @@ impl LogWriter {
             pending_records: 0,
             spare: Vec::new(),
             lent_bytes: 0,
+            frame_bytes_max: FRAME_BYTES_SOFT_MAX,
+            fixed: false,
             last_lsn: position.last_lsn,
             chain: position.chain,
             appending: None,
             syncing: None,
             closing: Closing::No,
+            replayed_from: position.last_lsn,
             written: reached,
             durable: reached,
             claimed: position.last_lsn,
@@ -177,6 +186,14 @@ impl LogWriter {
         }
     }
 
+    /// As it is, but with these buffers, and no others: each must have room for a segment's header and for the largest request, and no frame is larger.
+    #[must_use]
+    pub(crate) fn within(self, [mut pending, mut spare]: [Vec<u8>; 2]) -> Self {
+        pending.clear();
+        spare.clear();
+        Self { frame_bytes_max: pending.capacity().min(spare.capacity()), pending, spare, fixed: true, ..self }
+    }
+
     /// Everything up to here may be answered under the sync policy.
     #[must_use]
     #[inline]
@@ -188,6 +205,17 @@ impl LogWriter {
     #[must_use]
     pub(crate) fn secured_time(&self) -> Millis {
         self.secured().time
+    }
+
+    /// As [`LogWriter::secured_time`], as far as a frame tells of it that every replay from now on will read: one of this run, and behind the last [`LogWriter::replayed_from_here`].
+    #[must_use]
+    pub(crate) fn framed_time(&self) -> Millis {
+        if self.secured().lsn > self.replayed_from { self.secured().time } else { Millis(0) }
+    }
+
+    /// A replay may begin behind the last record that there is now.
+    pub(crate) fn replayed_from_here(&mut self) {
+        self.replayed_from = self.last_lsn;
     }
 
     fn secured(&self) -> Mark {
@@ -329,9 +357,12 @@ impl LogWriter {
         }
         match op {
             StorageOp::Reserve { segment, .. } => self.reserved(segment, result, now)?,
-            StorageOp::Start { segment, .. } => {
+            StorageOp::Start { segment, header } => {
                 self.check(result, segment, "start the log segment")?;
                 self.appending = None;
+                if self.fixed {
+                    self.keep(header);
+                }
             }
             StorageOp::Append { segment, data, .. } => {
                 self.check(result, segment, "append to the log segment")?;

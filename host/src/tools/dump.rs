@@ -65,19 +65,20 @@ fn replace(path: &Path, write: impl FnOnce(&File) -> io::Result<()>) -> io::Resu
 }
 
 fn write(store: &Store, now: Millis, mut out: Writer<impl Write>) -> io::Result<()> {
-    let mut records = Vec::new();
+    // Keys alone: what belongs to them is looked up when its turn has come.
+    let mut keys = Vec::new();
     // Keys that have expired are gone, and their versions must not come back.
     let mut floor: Version = store.floor();
     let mut cursor = Some(0);
     while let Some(at) = cursor {
         cursor = store.walk(at, |record| match record.expiry {
             Some(expiry) if expiry <= now => floor = floor.max(record.version),
-            _ => records.push(record),
+            _ => keys.push(record.key),
         });
     }
-    records.sort_unstable_by_key(|record| record.key);
-    out.line(&Line::Head { floor, keys: Some(records.len() as u64) })?;
-    for record in records {
+    keys.sort_unstable();
+    out.line(&Line::Head { floor, keys: Some(keys.len() as u64) })?;
+    for record in keys.into_iter().filter_map(|key| store.lookup(store.hash(key), key, now).live()) {
         let (key, value) = (record.key.to_vec(), record.value.to_vec());
         out.line(&Line::Entry(Entry { key, value, version: record.version, expiry: record.expiry }))?;
     }

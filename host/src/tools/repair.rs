@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
         }
     }
     files.snapshots.retain(|name, _| !snapshots.contains(name));
-    let mut todo = prepare(&directory, &mut files, &segments, &mut plan, salvaged.as_ref())?;
+    let mut todo = or_clean(&directory, prepare(&directory, &mut files, &segments, &mut plan, salvaged.as_ref()))?;
     todo.remove.extend(snapshots.iter().map(ToString::to_string).filter(|name| !todo.replace.contains(name)));
     let report = report(&plan, &todo, salvaged.as_ref());
     for line in report.iter().take(LINES_MAX) {
@@ -112,8 +112,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
         say("nothing was changed")?;
         return Ok(DAMAGED);
     }
-    sync_what_stays(&files)?;
-    let quarantine = set_aside(&directory, &todo, &report)?;
+    let quarantine = or_clean(&directory, sync_what_stays(&files).and_then(|()| set_aside(&directory, &todo, &report)))?;
     note(&directory, &todo)?;
     carry_out(&directory)?;
     say(&format!("repaired; what was replaced, and this report, is in {}", quarantine.display()))?;
@@ -305,6 +304,18 @@ fn set_aside(directory: &DataDirectory, todo: &Todo, report: &[String]) -> Resul
     }
     let failed = Failure::file("set files aside in", &directory.path);
     DirBuilder::new().mode(0o700).create(&path).map_err(&failed)?;
+    match fill_quarantine(directory, &path, todo, report) {
+        Ok(()) => Ok(path),
+        Err(failure) => {
+            // Second names and copies; all files have their first names yet.
+            let _ = fs::remove_dir_all(&path);
+            Err(failure)
+        }
+    }
+}
+
+fn fill_quarantine(directory: &DataDirectory, path: &Path, todo: &Todo, report: &[String]) -> Result<(), Failure> {
+    let failed = Failure::file("set files aside in", &directory.path);
     for name in todo.replace.iter().chain(&todo.remove) {
         let from = directory.path.join(name);
         // New segments replace files and never change them, so a second name is as good as a copy; a file system that can't do it gets one.
@@ -316,9 +327,8 @@ fn set_aside(directory: &DataDirectory, todo: &Todo, report: &[String]) -> Resul
         }
     }
     write_durably(&path.join("report.txt"), &(report.join("\n") + "\n"))?;
-    sync_directory(&path)?;
-    directory.sync()?;
-    Ok(path)
+    sync_directory(path)?;
+    directory.sync()
 }
 
 /// A server that was killed may have left it unsynced, and segments that are written anew say of what is before them that it was durable.
@@ -366,6 +376,11 @@ fn carry_out(directory: &DataDirectory) -> Result<(), Failure> {
     }
     fs::remove_file(&note).map_err(&failed)?;
     directory.sync()
+}
+
+/// Nothing is noted yet: of what fails nothing is left, on a disk that may be full.
+fn or_clean<T>(directory: &DataDirectory, done: Result<T, Failure>) -> Result<T, Failure> {
+    done.inspect_err(|_| drop(clean(directory)))
 }
 
 /// Removes what an earlier attempt has prepared, before anything was noted.

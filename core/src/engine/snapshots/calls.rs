@@ -56,6 +56,7 @@ impl Engine {
     pub fn snapshot_slice(&mut self, now: Millis, within: impl FnMut() -> bool) {
         self.now = self.now.max(now);
         self.snapshots.slice(self.now, &self.journal.log, &self.store, within);
+        self.store.count_removed(self.snapshots.walking());
     }
 
     /// Whether a snapshot could be gone on with now, or has an operation under way.
@@ -137,5 +138,6 @@ impl Engine {
     /// ```
     pub fn stop_snapshots(&mut self) {
         self.snapshots.stop(self.now);
+        self.store.count_removed(self.snapshots.walking());
     }
 }

@@ -1,7 +1,7 @@
 //! When a snapshot is taken: because somebody asks for it, or because there is much log; and whether the older generation makes room for it.
 
 use super::{Phase, SnapshotFailure, SnapshotOptions, Snapshots, Taking, Ticket};
-use crate::engine::retention::{self, Generations, Removals};
+use crate::engine::retention::{self, Generations};
 use crate::engine::space::Space;
 use crate::snapshot::Decoder;
 use crate::storage::SnapshotName;
@@ -103,20 +103,19 @@ impl Snapshots {
         let Some(newest) = self.kept.iter().rfind(|snapshot| !snapshot.unusable).filter(|_| !self.room_made) else { return false };
         let name = newest.name;
         self.room_made = true;
-        let needless = !self.removals_of(Generations::Newest, now).is_empty();
+        self.plan_removals(Generations::Newest, now);
+        let needless = !self.removals.is_empty();
+        self.removals.clear();
         if needless {
-            self.phase = Phase::Checking { name, offset: 0, decoder: Decoder::new(self.checksum) };
+            let decoder = Decoder::within(self.buffers.take_set_aside(), self.checksum);
+            self.phase = Phase::Checking { name, offset: 0, decoder };
         }
         needless
     }
 
     /// Without memory for the list nothing is removed this time.
-    pub(super) fn removals_of(&self, generations: Generations, now: Millis) -> Removals {
+    pub(super) fn plan_removals(&mut self, generations: Generations, now: Millis) {
         let retention = self.options.map(|options| options.retention).unwrap_or_default();
-        retention::removals(&self.kept, &self.segments, generations, &retention, now).unwrap_or_default()
-    }
-
-    pub(super) fn plan_removals(&mut self, now: Millis) {
-        self.removals = self.removals_of(Generations::Two, now);
+        let _ = retention::plan(&mut self.removals, &self.kept, &self.segments, generations, &retention, now);
     }
 }

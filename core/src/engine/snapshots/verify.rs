@@ -14,7 +14,7 @@ use crate::units::{Lsn, Millis};
 
 impl Snapshots {
     pub(super) fn read(&mut self, name: SnapshotName, offset: u64) -> Result<SnapshotOp, OutOfMemory> {
-        let mut buffer = core::mem::take(&mut self.spare);
+        let mut buffer = self.buffers.take();
         buffer.clear();
         buffer.try_reserve(self.chunk.get()).map_err(|_| OutOfMemory)?;
         buffer.resize(self.chunk.get(), 0);
@@ -48,14 +48,14 @@ impl Snapshots {
                 self.failures_in_a_row = 0;
                 (self.recovered_bytes, self.log_bytes_base) = (0, taking.log_bytes);
                 self.ended(Ok(()));
-                self.plan_removals(now);
-                self.phase = Phase::Clearing;
+                self.plan_removals(Generations::Two, now);
+                self.enter(Phase::Clearing);
             }
             Ok(Some(_)) => self.fail(SnapshotFailure::Unverified(SnapshotError::Misnamed), now),
             Err(SnapshotError::OutOfMemory) => self.fail(SnapshotFailure::OutOfMemory, now),
             Err(error) => self.fail(SnapshotFailure::Unverified(error), now),
         }
-        self.spare = buffer;
+        self.buffers.keep(buffer);
     }
 
     /// The newest snapshot is looked at before the older generation goes: that stays, if there is the least doubt.
@@ -66,11 +66,11 @@ impl Snapshots {
         *offset += buffer.len() as u64;
         let checked = decode(decoder, &buffer, chunk);
         let checked = if planted("spare_gone_unchecked") { Ok(Some(name.end)) } else { checked };
-        self.spare = buffer;
-        self.phase = match (failed, checked) {
+        self.buffers.keep(buffer);
+        let next = match (failed, checked) {
             (None, Ok(None)) if !self.stopping => return,
             (None, Ok(Some(end))) if end == name.end && !self.stopping => {
-                self.removals = self.removals_of(Generations::Newest, now);
+                self.plan_removals(Generations::Newest, now);
                 Phase::Clearing
             }
             (None, Ok(Some(_)) | Err(_)) if !self.stopping && !matches!(checked, Err(SnapshotError::OutOfMemory)) => {
@@ -83,6 +83,7 @@ impl Snapshots {
             }
             _ => Phase::Idle,
         };
+        self.enter(next);
     }
 }
 

@@ -26,7 +26,8 @@ impl Snapshots {
         self.started += 1;
         let begin = log.last_lsn();
         let header = Header { database: self.database, epoch: self.epoch, salt: self.salt, begin };
-        let Ok(writer) = SnapshotWriter::new(&header, self.checksum, self.chunk) else {
+        let buffer = self.buffers.take_set_aside();
+        let Ok(writer) = SnapshotWriter::within(buffer, &header, self.checksum, self.chunk) else {
             self.fail(SnapshotFailure::OutOfMemory, now);
             return None;
         };
@@ -61,7 +62,7 @@ impl Snapshots {
     }
 
     pub(super) fn append(&mut self) -> Option<SnapshotOp> {
-        let spare = core::mem::take(&mut self.spare);
+        let spare = self.buffers.take();
         let taking = self.taking.as_mut()?;
         let offset = taking.offset;
         let data = taking.writer.take(spare);

@@ -5,6 +5,7 @@
 //! are blamed for, slabs that stay because of a few entries each, is mended by moving these: see [`Slabs::sparse`].
 //! An entry too large to share a slab has one of its own, of exactly its size. Knows nothing of keys.
 
+mod fixed;
 mod size;
 mod slab;
 
@@ -13,10 +14,11 @@ use alloc::vec::Vec;
 use crate::museum::planted;
 use crate::record::{Encoded, OutOfMemory, Record};
 use crate::units::Millis;
-use size::{CLASSES, SHARED_BYTES_MAX, SLAB_BYTES, class_of, slot_bytes_of};
+use size::{CLASSES, SLAB_BYTES, class_of, slot_bytes_of};
 use slab::{NONE, Slab, TRAILER_BYTES, content, is_free, put, set_len};
 
-pub(super) use size::slot_bytes;
+pub(super) use fixed::slots_of;
+pub(super) use size::{SHARED_BYTES_MAX, slot_bytes};
 
 /// A slab has at most 2^9 slots: so slots of 16 bytes and entries of megabytes both fit into what 32 bits can name.
 const SLOTS_LOG2: u32 = 9;
@@ -29,9 +31,12 @@ const SEARCHED_SLABS: usize = 16;
 
 /// Where an entry is. Must be given back with [`Slabs::free`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot(u32);
+pub(super) struct Slot(pub(super) u32);
 
 impl Slot {
+    /// None: there are never so many slabs.
+    pub(super) const NONE: Self = Self(u32::MAX);
+
     fn new(slab: u32, index: u16) -> Self {
         Self(slab << SLOTS_LOG2 | u32::from(index))
     }
@@ -52,16 +57,26 @@ pub(super) struct Sparse {
     slab: u32,
 }
 
+/// No slab.
+const NOWHERE: u32 = u32::MAX;
+
 /// All slabs whose slots have the same size.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Class {
-    /// Slabs with free slots.
-    roomy: Vec<u32>,
-    slabs: usize,
+    /// The first of the slabs with free slots.
+    roomy: u32,
     slots: usize,
     used: usize,
     /// Where the search for a sparse slab goes on.
-    searched: usize,
+    searched: u32,
+    /// While frees don't count: how many slots were in use at first, and have been taken since.
+    charged: usize,
+}
+
+impl Default for Class {
+    fn default() -> Self {
+        Self { roomy: NOWHERE, slots: 0, used: 0, searched: NOWHERE, charged: 0 }
+    }
 }
 
 impl Class {
@@ -84,16 +99,21 @@ impl Class {
 #[derive(Debug)]
 pub(super) struct Slabs {
     slabs: Vec<Slab>,
-    /// Numbers of slabs that don't exist any more.
+    /// Numbers of slabs that don't exist any more; or, where their number is fixed, that no class has.
     vacant: Vec<u32>,
     classes: [Class; CLASSES],
     used_bytes: usize,
     held_bytes: usize,
+    /// The size of all slabs, bytes, where they have been allocated at the beginning; 0: each is allocated when it is needed.
+    slab_bytes: usize,
+    /// While frees don't count: how many slabs what is charged would fill.
+    charged_slabs: Option<usize>,
 }
 
 impl Slabs {
     pub(super) fn new() -> Self {
-        Self { slabs: Vec::new(), vacant: Vec::new(), classes: core::array::from_fn(|_| Class::default()), used_bytes: 0, held_bytes: 0 }
+        let classes = core::array::from_fn(|_| Class::default());
+        Self { slabs: Vec::new(), vacant: Vec::new(), classes, used_bytes: 0, held_bytes: 0, slab_bytes: 0, charged_slabs: None }
     }
 
     /// What the entries take, each as much as its slot has, bytes.
@@ -158,6 +178,7 @@ impl Slabs {
     /// # Errors
     /// No memory; nothing has changed.
     pub(super) fn insert(&mut self, record: &Record<'_>) -> Result<Slot, OutOfMemory> {
+        self.charge(record.encoded_len())?;
         let slot = self.allocate(record.encoded_len())?;
         self.write(slot, record);
         Ok(slot)
@@ -197,6 +218,7 @@ impl Slabs {
             set_len(bytes, len);
             return Ok(slot);
         }
+        self.charge(len)?;
         let to = self.allocate(len)?;
         // Slots of different sizes are in different slabs.
         let [old, new] = self.slabs.get_disjoint_mut([slot.slab(), to.slab()]).map_err(|_| OutOfMemory)?;
@@ -222,41 +244,38 @@ impl Slabs {
         self.used_bytes += bytes;
         if let Some(class) = class.and_then(|class| self.classes.get_mut(class)) {
             class.used += 1;
-            if full {
-                // Slots are taken from the last of the list.
-                class.roomy.pop();
-            }
+        }
+        if let Some(at) = class.filter(|_| full) {
+            self.unlist(at, number);
         }
         Ok(Slot::new(number, index))
     }
 
-    /// The slab that this class's next slot is taken from.
+    /// The slab that this class's next slot is taken from: the first of its list.
     fn roomy_slab(&mut self, at: usize, slot_bytes: usize) -> Result<u32, OutOfMemory> {
-        let class = self.classes.get_mut(at).ok_or(OutOfMemory)?;
-        if let Some(&number) = class.roomy.last() {
-            return Ok(number);
+        let class = self.classes.get(at).ok_or(OutOfMemory)?;
+        if class.roomy != NOWHERE {
+            return Ok(class.roomy);
         }
-        let slots = class.next_slots(slot_bytes);
-        // For every slab of the class, so that giving back a slot needs no memory.
-        let slabs = class.slabs + 1;
-        class.roomy.try_reserve(slabs - class.roomy.len()).map_err(|_| OutOfMemory)?;
+        let slots = if self.slab_bytes > 0 { slots_of(self.slab_bytes, slot_bytes) } else { class.next_slots(slot_bytes) };
         let number = self.add_slab(slot_bytes, slots)?;
-        let class = self.classes.get_mut(at).ok_or(OutOfMemory)?;
-        class.slabs = slabs;
-        class.slots += slots;
-        class.roomy.push(number);
+        self.classes.get_mut(at).ok_or(OutOfMemory)?.slots += slots;
+        self.list(at, number);
         Ok(number)
     }
 
-    /// A slab of its own class, or for one large entry. Its place in the list is 0.
+    /// A slab of its own class, or for one large entry. It is on no list.
     fn add_slab(&mut self, slot_bytes: usize, slots: usize) -> Result<u32, OutOfMemory> {
+        if self.slab_bytes > 0 {
+            return self.take_vacant(slot_bytes, slots);
+        }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(slot_bytes * slots).map_err(|_| OutOfMemory)?;
         let number = match self.vacant.last() {
             Some(&number) => number,
             None => {
                 let number = u32::try_from(self.slabs.len()).map_err(|_| OutOfMemory)?;
-                if number >> (u32::BITS - SLOTS_LOG2) != 0 {
+                if number >= NOWHERE >> SLOTS_LOG2 {
                     return Err(OutOfMemory);
                 }
                 self.slabs.try_reserve(1).map_err(|_| OutOfMemory)?;
@@ -273,7 +292,8 @@ impl Slabs {
             slots: u16::try_from(slots).map_err(|_| OutOfMemory)?,
             used: 0,
             free: NONE,
-            listed_at: 0,
+            next: NOWHERE,
+            previous: NOWHERE,
         };
         *self.slabs.get_mut(number as usize).ok_or(OutOfMemory)? = slab;
         self.vacant.pop();
@@ -296,26 +316,46 @@ impl Slabs {
         let Some(class) = self.classes.get_mut(at) else { return };
         class.used -= 1;
         if was_full {
-            slab.listed_at = u32::try_from(class.roomy.len()).unwrap_or(u32::MAX);
-            class.roomy.push(number);
+            self.list(at, number);
         }
         // One empty slab is kept, so that a key that comes and goes doesn't take its slab along each time.
-        if empty && class.roomy.len() > 1 {
+        if empty && !self.is_only_roomy(at, number) {
             self.unlist(at, number);
             self.release(number);
         }
     }
 
-    /// Takes a slab off its class's list of those with room; the last one of the list comes into its place.
+    /// Puts a slab at the beginning of its class's list of those with room.
+    fn list(&mut self, class: usize, number: u32) {
+        let Some(class) = self.classes.get_mut(class) else { return };
+        let next = core::mem::replace(&mut class.roomy, number);
+        if let Some(slab) = self.slabs.get_mut(number as usize) {
+            (slab.next, slab.previous) = (next, NOWHERE);
+        }
+        if let Some(next) = self.slabs.get_mut(next as usize) {
+            next.previous = number;
+        }
+    }
+
+    /// Takes a slab off its class's list of those with room.
     fn unlist(&mut self, class: usize, number: u32) {
         let (Some(class), Some(slab)) = (self.classes.get_mut(class), self.slabs.get(number as usize)) else { return };
-        let listed_at = slab.listed_at;
-        if let (Some(last), Some(place)) = (class.roomy.pop(), class.roomy.get_mut(listed_at as usize)) {
-            *place = last;
-            if let Some(moved) = self.slabs.get_mut(last as usize) {
-                moved.listed_at = listed_at;
-            }
+        let (next, previous) = (slab.next, slab.previous);
+        if class.searched == number {
+            class.searched = next;
         }
+        match self.slabs.get_mut(previous as usize) {
+            Some(previous) => previous.next = next,
+            None => class.roomy = next,
+        }
+        if let Some(next) = self.slabs.get_mut(next as usize) {
+            next.previous = previous;
+        }
+    }
+
+    fn is_only_roomy(&self, class: usize, number: u32) -> bool {
+        let first = self.classes.get(class).is_some_and(|class| class.roomy == number);
+        first && self.slabs.get(number as usize).is_some_and(|slab| slab.next == NOWHERE)
     }
 
     /// Gives back a slab that is on no list.
@@ -326,8 +366,10 @@ impl Slabs {
         if slot_bytes <= SHARED_BYTES_MAX
             && let Some(class) = self.classes.get_mut(class_of(slot_bytes))
         {
-            class.slabs -= 1;
             class.slots -= slots;
+        }
+        if self.slab_bytes > 0 {
+            self.keep(number, slab);
         }
         self.vacant.push(number);
     }
@@ -335,21 +377,23 @@ impl Slabs {
     /// A slab whose entries would better be elsewhere: its class has many more free slots than it needs, and it is no fuller than the average.
     /// Looks at a few slabs of each class; the next call goes on behind them.
     pub(super) fn sparse(&mut self) -> Option<Sparse> {
+        if self.slab_bytes > 0 {
+            return None;
+        }
         let slabs = &self.slabs;
         self.classes.iter_mut().enumerate().filter(|(at, class)| class.is_wasteful(*at)).find_map(|(at, class)| {
-            let begin = if class.searched < class.roomy.len() { class.searched } else { 0 };
-            class.searched = begin + SEARCHED_SLABS;
-            let candidates = class.roomy.iter().skip(begin).take(SEARCHED_SLABS);
-            let usage = |&number: &u32| slabs.get(number as usize).map(|slab| (number, usize::from(slab.used), usize::from(slab.slots)));
-            let (number, used, slots) =
-                candidates.filter_map(usage).min_by_key(|(_, used, slots)| used * (1 << SLOTS_LOG2) / slots.max(&1))?;
-            (used * class.slots <= slots * class.used).then_some(Sparse { class: at, slab: number })
+            let begin = if class.searched == NOWHERE { class.roomy } else { class.searched };
+            let (emptiest, behind) = emptiest(slabs, begin, SEARCHED_SLABS);
+            class.searched = behind;
+            let slab = slabs.get(emptiest? as usize)?;
+            let (used, slots) = (usize::from(slab.used), usize::from(slab.slots));
+            (used * class.slots <= slots * class.used).then_some(Sparse { class: at, slab: emptiest? })
         })
     }
 
     /// Whether there may be a [`Slabs::sparse`] slab.
     pub(super) fn is_wasteful(&self) -> bool {
-        self.classes.iter().enumerate().any(|(at, class)| class.is_wasteful(at))
+        self.slab_bytes == 0 && self.classes.iter().enumerate().any(|(at, class)| class.is_wasteful(at))
     }
 
     /// Moves the entries of a [`Slabs::sparse`] slab into others and gives the slab back. Tells for each its key, where it was and where it is.
@@ -369,14 +413,24 @@ impl Slabs {
             self.used_bytes -= slot_bytes;
             self.classes.get_mut(at).into_iter().for_each(|class| class.used -= 1);
         }
-        match (self.slabs.get_mut(number as usize), self.classes.get_mut(at)) {
-            (Some(slab), Some(class)) if slab.used > 0 => {
-                slab.listed_at = u32::try_from(class.roomy.len()).unwrap_or(u32::MAX);
-                class.roomy.push(number);
-            }
+        match self.slabs.get(number as usize) {
+            Some(slab) if slab.used > 0 => self.list(at, number),
             _ => self.release(number),
         }
     }
+}
+
+/// Of the slabs of a list from `begin` on, `count` at most, the one with the smallest part in use; and which comes behind them.
+fn emptiest(slabs: &[Slab], begin: u32, count: usize) -> (Option<u32>, u32) {
+    let mut at = begin;
+    let listed = core::iter::from_fn(|| {
+        let (number, slab) = (at, slabs.get(at as usize)?);
+        at = slab.next;
+        Some((number, slab))
+    });
+    let usage = |(_, slab): &(u32, &Slab)| usize::from(slab.used) * (1 << SLOTS_LOG2) / usize::from(slab.slots).max(1);
+    let emptiest = listed.take(count).min_by_key(usage).map(|(number, _)| number);
+    (emptiest, at)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::slab::TRAILER_BYTES;
 pub(super) const SLAB_BYTES: usize = 64 << 10;
 
 /// The largest slot that is shared, bytes. A larger entry has a slab of its own, of exactly its size.
-pub(super) const SHARED_BYTES_MAX: usize = SLAB_BYTES / 4;
+pub(in crate::store) const SHARED_BYTES_MAX: usize = SLAB_BYTES / 4;
 
 /// Slots up to this size come in steps of [`FINE_STEP`], bytes; above there are eight sizes to each power of two.
 const FINE_BYTES_MAX: usize = 128;

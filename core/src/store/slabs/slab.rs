@@ -24,8 +24,9 @@ pub(super) struct Slab {
     pub(super) used: u16,
     /// The first of the slots that were used and are free.
     pub(super) free: u16,
-    /// Where it stands in its class's list of slabs with room.
-    pub(super) listed_at: u32,
+    /// Its neighbours in its class's list of slabs with room.
+    pub(super) next: u32,
+    pub(super) previous: u32,
 }
 
 impl Slab {

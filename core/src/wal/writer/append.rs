@@ -91,6 +91,17 @@ impl LogWriter {
         Some(StorageOp::Append { segment: active.number, offset, data, sync: sync && !planted("early_acknowledgement") })
     }
 
+    /// A buffer for what is no frame. The spare one, if there are no others: it is there whenever nothing is under way.
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
+        if !self.fixed {
+            return Vec::new();
+        }
+        let mut buffer = core::mem::take(&mut self.spare);
+        self.lent_bytes = buffer.capacity();
+        buffer.clear();
+        buffer
+    }
+
     /// The header of a frame that goes out now, still without a payload and its checksums.
     pub(super) fn frame_header(&self, kind: FrameType, now: Millis, floor: Version) -> FrameHeader {
         FrameHeader {
@@ -109,7 +120,7 @@ impl LogWriter {
 
     pub(super) fn keep(&mut self, mut data: Vec<u8>) {
         self.lent_bytes = 0;
-        if data.capacity() <= SPARE_BYTES_MAX && data.capacity() > self.spare.capacity() {
+        if (data.capacity() <= SPARE_BYTES_MAX || self.fixed) && data.capacity() > self.spare.capacity() {
             data.clear();
             self.spare = data;
         }

@@ -49,7 +49,7 @@ impl LogWriter {
         let more = records * RECORD_LENGTH_BYTES + bytes;
         let empty = self.pending_records == 0;
         let frame = if empty { FRAME_HEADER_BYTES } else { self.pending.len() } + more;
-        if !empty && frame > FRAME_BYTES_SOFT_MAX {
+        if !empty && frame > self.frame_bytes_max {
             return Err(NoRoom::Busy);
         }
         if !self.fits_active(frame as u64) {
@@ -146,6 +146,21 @@ impl LogWriter {
             _ => {}
         }
         self.mark().map(Some)
+    }
+
+    /// Sees to it that [`LogWriter::framed_time`] comes to be `upto` or later.
+    ///
+    /// # Errors
+    /// There is no room for a mark.
+    pub(crate) fn frame_time(&mut self, upto: Millis) -> Result<(), NoRoom> {
+        let on_its_way = match self.appending {
+            Some(Appending::Frame { last, .. }) => last.lsn > self.replayed_from && upto <= last.time,
+            _ => false,
+        };
+        if upto <= self.framed_time() || self.pending_records > 0 || on_its_way {
+            return Ok(());
+        }
+        self.mark().map(drop)
     }
 
     pub(super) fn mark(&mut self) -> Result<Lsn, NoRoom> {

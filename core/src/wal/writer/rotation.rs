@@ -1,7 +1,5 @@
 //! From one segment to the next: space for it is reserved while the one before is filled; that is sealed, the next one started, and the full one synced and cut.
 
-use alloc::vec::Vec;
-
 use super::append::{Active, Appending};
 use super::{Closing, LogWriter, Mark, Poisoned, SyncPolicy};
 use crate::museum::planted;
@@ -66,12 +64,13 @@ impl LogWriter {
 
     /// A SEAL: `closes` at the orderly end (durable), else before the next segment.
     pub(super) fn poll_seal(&mut self, now: Millis, floor: Version, closes: bool) -> Option<StorageOp> {
-        let mut header = self.frame_header(FrameType::Seal, now, floor);
-        let Some(active) = self.active.as_mut() else {
+        if self.active.is_none() {
             self.closing = Closing::Closed;
             return None;
-        };
-        let mut data = Vec::new();
+        }
+        let mut data = self.take_buffer();
+        let mut header = self.frame_header(FrameType::Seal, now, floor);
+        let active = self.active.as_mut()?;
         self.starved = data.try_reserve_exact(FRAME_HEADER_BYTES).is_err();
         if self.starved {
             return None;
@@ -103,7 +102,7 @@ impl LogWriter {
             chain: self.chain,
         };
         // Without memory for it now, the next call tries again; if nothing else makes the host call, the time does.
-        let header_bytes = header.encode(self.options.checksum);
+        let header_bytes = header.encode_within(self.take_buffer(), self.options.checksum);
         self.starved = header_bytes.is_err();
         let header_bytes = header_bytes.ok()?;
         if let Some(active) = self.active.take() {

@@ -1,8 +1,10 @@
 //! New connections.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
+
+use rustix::net::sockopt;
 
 use super::DataPlane;
 use crate::readiness::{Interest, Watched};
@@ -13,6 +15,15 @@ const ACCEPTS_PER_TURN: usize = 128;
 
 /// Without file descriptors left, accepting is tried again after this time.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// A client that was silent for so long is asked by the kernel whether it is still there …
+const PROBE_AFTER: Duration = Duration::from_secs(300);
+
+/// … and again, if there is no answer …
+const PROBE_EVERY: Duration = Duration::from_secs(60);
+
+/// … so often in all. Then its connection ends: without, one whose machine or network has gone away would be there for ever.
+const PROBES: u32 = 3;
 
 impl DataPlane {
     pub(super) fn accept(&mut self) {
@@ -56,6 +67,7 @@ impl DataPlane {
         let watched = socket
             .set_nonblocking(true)
             .and_then(|()| socket.set_nodelay(true))
+            .and_then(|()| probe_when_silent(&socket))
             .and_then(|()| Watched::new(&self.readiness, socket, key, Interest::CHANGES));
         match watched {
             Ok(socket) => {
@@ -65,4 +77,11 @@ impl DataPlane {
             Err(error) => log::warn!("cannot serve a new connection: {error}"),
         }
     }
+}
+
+fn probe_when_silent(socket: &TcpStream) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(socket, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(socket, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(socket, PROBES)?;
+    Ok(sockopt::set_socket_keepalive(socket, true)?)
 }

@@ -158,6 +158,16 @@ fn a_value_larger_than_the_sockets_buffers_arrives_whole() {
     rig.receives(&client, &[format!("VALUE {} 1 -1\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat());
 }
 
+/// It takes eight minutes until one is closed; that the kernel was asked to can be seen at once.
+#[test]
+fn the_kernel_looks_after_clients_that_are_silent() {
+    let mut rig = Rig::new(SyncPolicy::Os);
+    let _client = rig.client();
+    let (_, connection) = rig.plane.connections.iter().next().unwrap();
+    assert!(rustix::net::sockopt::socket_keepalive(&*connection.socket).unwrap());
+    assert_eq!(rustix::net::sockopt::tcp_keepidle(&*connection.socket).unwrap(), Duration::from_secs(300));
+}
+
 #[test]
 fn a_client_that_resets_while_it_waits_for_storage_is_closed() {
     let mut rig = Rig::new(SyncPolicy::Os);
