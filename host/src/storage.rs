@@ -6,6 +6,7 @@
 //!
 //! The directory is locked for as long as a [`FileStorage`] lives; files are readable by their owner only.
 
+mod direct;
 mod segment_file;
 mod snapshots;
 
@@ -20,8 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use direct::Buffer;
 use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, Storage, StorageDone, StorageError, StorageOp};
-use segment_file::{Scratch, SegmentFile, WRITE_BEHIND_BYTES};
+use segment_file::{LARGE_BYTES, SegmentFile, WRITE_BEHIND_BYTES};
 use snapshots::{DRAFT_NAME, Draft};
 
 const LOCK_NAME: &str = "LOCK";
@@ -90,7 +92,7 @@ pub struct FileStorage {
     syncing: usize,
     behind: Behind,
     /// Of the loop's thread.
-    scratch: Scratch,
+    buffer: Buffer,
     /// How long the last sync took, and the longest.
     pub sync_last: Duration,
     /// See [`FileStorage::sync_last`].
@@ -206,7 +208,7 @@ impl FileStorage {
             appends_at_once: false,
             syncing: 0,
             behind: Behind::default(),
-            scratch: Scratch::default(),
+            buffer: Buffer::default(),
             sync_last: Duration::ZERO,
             sync_max: Duration::ZERO,
             _lock: lock,
@@ -303,13 +305,13 @@ impl Storage for FileStorage {
         }
         let thread = match &job.op {
             StorageOp::Append { .. } | StorageOp::Start { .. } if self.appends_at_once => {
-                let ended = job.run(&mut self.scratch);
+                let ended = job.run(&mut self.buffer);
                 return Some(self.end(ended));
             }
             StorageOp::Append { sync: false, data, .. }
                 if self.syncing == 0 && !job.file.as_ref().is_some_and(|file| file.waits_for(data.len())) =>
             {
-                return Some(job.run(&mut self.scratch).done);
+                return Some(job.run(&mut self.buffer).done);
             }
             StorageOp::Append { .. } | StorageOp::Start { .. } => &self.appender,
             StorageOp::Sync { .. } => {
@@ -319,10 +321,17 @@ impl Storage for FileStorage {
             StorageOp::Reserve { .. } => &self.reserver,
             StorageOp::Snapshot(_) => &self.snapshotter,
         };
+        let large = matches!(&job.op, StorageOp::Append { data, .. } if data.len() >= LARGE_BYTES);
         match thread.send(Task::Do(job)) {
             // The thread is gone; it only ends with this object or in a panic.
             Err(SendError(Task::Do(job))) => Some(StorageDone { op: job.op, result: Err(StorageError::Io(None)) }),
-            Ok(()) | Err(_) => None,
+            Ok(()) | Err(_) => {
+                if large {
+                    // On the same core the disk would else begin only when this thread has nothing to do any more. For a small append the change of threads costs more than that.
+                    thread::yield_now();
+                }
+                None
+            }
         }
     }
 
@@ -404,7 +413,7 @@ impl LogFiles for FileStorage {
 }
 
 impl Job {
-    fn run(self, scratch: &mut Scratch) -> Ended {
+    fn run(self, buffer: &mut Buffer) -> Ended {
         let begin = Instant::now();
         let Self { mut op, file, directory } = self;
         if let StorageOp::Snapshot(snapshot) = &mut op {
@@ -416,11 +425,11 @@ impl Job {
         let mut reserved = None;
         let (doing, result) = match (&op, file) {
             (StorageOp::Reserve { segment, bytes }, _) => {
-                let made = SegmentFile::reserve(&directory.reserved(*segment), *bytes, directory.reservation, scratch);
+                let made = SegmentFile::reserve(&directory.reserved(*segment), *bytes, directory.reservation, buffer);
                 ("reserve space for", made.map(|file| reserved = Some(Arc::new(file))))
             }
-            (StorageOp::Start { segment, header }, Some(file)) => ("start", start_segment(&directory, *segment, header, &file, scratch)),
-            (StorageOp::Append { offset, data, sync, .. }, Some(file)) => ("append to", file.append(*offset, data, *sync, scratch)),
+            (StorageOp::Start { segment, header }, Some(file)) => ("start", start_segment(&directory, *segment, header, &file, buffer)),
+            (StorageOp::Append { offset, data, sync, .. }, Some(file)) => ("append to", file.append(*offset, data, *sync, buffer)),
             (StorageOp::Sync { trim_to, .. }, Some(file)) => {
                 let trimmed = trim_to.map_or(Ok(()), |length| file.trim(length));
                 ("sync", trimmed.and_then(|()| file.sync()))
@@ -452,14 +461,8 @@ fn make_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Header, sync, name, sync of the directory: after a power cut the segment is there with its whole header, or not at all.
-fn start_segment(
-    directory: &Directory,
-    segment: SegmentNumber,
-    header: &[u8],
-    file: &SegmentFile,
-    scratch: &mut Scratch,
-) -> io::Result<()> {
-    file.append(0, header, true, scratch)?;
+fn start_segment(directory: &Directory, segment: SegmentNumber, header: &[u8], file: &SegmentFile, buffer: &mut Buffer) -> io::Result<()> {
+    file.append(0, header, true, buffer)?;
     fs::rename(directory.reserved(segment), directory.segment(segment))?;
     directory.sync()
 }
@@ -467,12 +470,12 @@ fn start_segment(
 fn start(name: &str, report: Sender<Ended>, wake: Wake) -> io::Result<(Sender<Task>, JoinHandle<()>)> {
     let (jobs, queue) = channel::<Task>();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let mut scratch = Scratch::default();
+        let mut buffer = Buffer::default();
         while let Ok(task) = queue.recv() {
             match task {
                 Task::WriteBehind(file, part) => file.write_behind(part),
                 Task::Do(job) => {
-                    if report.send(job.run(&mut scratch)).is_err() {
+                    if report.send(job.run(&mut buffer)).is_err() {
                         return;
                     }
                     wake();
