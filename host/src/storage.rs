@@ -7,6 +7,7 @@
 //! The directory is locked for as long as a [`FileStorage`] lives; files are readable by their owner only.
 
 mod direct;
+mod retired;
 mod segment_file;
 mod snapshots;
 
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use direct::Buffer;
 use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, Storage, StorageDone, StorageError, StorageOp};
+use retired::Retired;
 use segment_file::{LARGE_BYTES, SegmentFile, WRITE_BEHIND_BYTES};
 use snapshots::{DRAFT_NAME, Draft};
 
@@ -113,6 +115,7 @@ struct Directory {
     reservation: Reservation,
     /// Of the thread for snapshots.
     draft: Arc<Mutex<Draft>>,
+    retired: Arc<Retired>,
 }
 
 impl Directory {
@@ -184,7 +187,7 @@ impl FileStorage {
         make_directory(path).map_err(failed)?;
         let handle = Arc::new(File::open(path).map_err(failed)?);
         let lock = lock(path)?;
-        let directory = Directory { path: path.to_owned(), handle, reservation, draft: Arc::default() };
+        let directory = Directory { path: path.to_owned(), handle, reservation, draft: Arc::default(), retired: Arc::default() };
         let wake: Wake = Arc::new(wake);
         let (report, ended) = channel();
         let mut threads = Vec::new();
@@ -425,7 +428,7 @@ impl Job {
         let mut reserved = None;
         let (doing, result) = match (&op, file) {
             (StorageOp::Reserve { segment, bytes }, _) => {
-                let made = SegmentFile::reserve(&directory.reserved(*segment), *bytes, directory.reservation, buffer);
+                let made = SegmentFile::reserve(&directory.reserved(*segment), *bytes, directory.reservation, &directory.retired, buffer);
                 ("reserve space for", made.map(|file| reserved = Some(Arc::new(file))))
             }
             (StorageOp::Start { segment, header }, Some(file)) => ("start", start_segment(&directory, *segment, header, &file, buffer)),

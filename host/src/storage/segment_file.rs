@@ -15,6 +15,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::Reservation;
 use super::direct::{self, Buffer, SECTOR_BYTES};
+use super::retired::Retired;
 use crate::museum::planted;
 
 /// An append of this size goes past the page cache, bytes. Less is written sooner than a thread is woken for it.
@@ -41,9 +42,8 @@ pub(super) struct SegmentFile {
 
 impl SegmentFile {
     /// Makes a file whose blocks are all allocated, so that no later append finds the disk full.
-    pub(super) fn reserve(path: &Path, bytes: u64, reservation: Reservation, buffer: &mut Buffer) -> io::Result<Self> {
-        let cached = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        let made = allocate(&cached, path, bytes).and_then(|()| {
+    pub(super) fn reserve(path: &Path, bytes: u64, reservation: Reservation, retired: &Retired, buffer: &mut Buffer) -> io::Result<Self> {
+        let made = empty_file(path, bytes, retired).and_then(|cached| {
             let direct = direct::open_new(path, buffer);
             let file = Self { cached, direct, bytes };
             if reservation == Reservation::Zeroed {
@@ -121,6 +121,15 @@ impl SegmentFile {
     }
 }
 
+/// A file of zeros whose blocks are all allocated.
+fn empty_file(path: &Path, bytes: u64, retired: &Retired) -> io::Result<File> {
+    if let Some(file) = retired.reuse(path, bytes) {
+        return Ok(file);
+    }
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    allocate(&file, path, bytes).map(|()| file)
+}
+
 fn allocate(file: &File, path: &Path, bytes: u64) -> io::Result<()> {
     if planted("reserved_in_name_only") {
         return file.set_len(bytes);
@@ -160,7 +169,7 @@ mod tests {
         fn new(bytes: usize, reservation: Reservation, direct: bool) -> Self {
             let directory = TempDir::new().unwrap();
             let (path, mut buffer) = (directory.path().join("segment"), Buffer::default());
-            let mut file = SegmentFile::reserve(&path, bytes as u64, reservation, &mut buffer).unwrap();
+            let mut file = SegmentFile::reserve(&path, bytes as u64, reservation, &Retired::default(), &mut buffer).unwrap();
             if !direct {
                 file.direct = None;
             }

@@ -79,16 +79,22 @@ impl Directory {
                 if planted("segment_not_removed") {
                     return ("remove", path, Ok(()));
                 }
-                let removed = missing_is_fine(fs::remove_file(&path)).and_then(|()| self.sync());
+                let removed = missing_is_fine(self.retired.retire(&path, self.reserved(*segment))).and_then(|()| self.sync());
                 ("remove", path, removed)
             }
         }
     }
 
     fn begin(&self, draft: &mut Draft, begin: Lsn, bytes: u64) -> io::Result<()> {
-        let space = rustix::fs::fstatvfs(&*self.handle)?;
-        if space.f_bavail.saturating_mul(space.f_frsize) < bytes.saturating_add(HEADROOM_BYTES) {
-            return Err(io::ErrorKind::StorageFull.into());
+        let fits = || -> io::Result<bool> {
+            let space = rustix::fs::fstatvfs(&*self.handle)?;
+            Ok(space.f_bavail.saturating_mul(space.f_frsize) >= bytes.saturating_add(HEADROOM_BYTES))
+        };
+        if !fits()? {
+            self.retired.remove_all();
+            if !fits()? {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
         }
         draft.file = Some(DraftFile::create(&self.draft())?);
         if planted("draft_under_its_name") {

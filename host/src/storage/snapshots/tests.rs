@@ -24,7 +24,7 @@ impl Scene {
         let place = TempDir::new().unwrap();
         let handle = Arc::new(File::open(place.path()).unwrap());
         let path = place.path().to_owned();
-        let directory = Directory { path, handle, reservation: Reservation::Allocated, draft: Arc::default() };
+        let directory = Directory { path, handle, reservation: Reservation::Allocated, draft: Arc::default(), retired: Arc::default() };
         Self { directory, draft: Draft::default(), _place: place }
     }
 
