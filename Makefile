@@ -75,3 +75,8 @@ instructions:
 .PHONY: public-api
 public-api:
 	@docs/public-api $(ARGS)
+
+# Whether every public item of both crates has an example, by the rule in tests/src/bin/api_examples.rs: needs nightly, for rustdoc's JSON. cargo test runs the examples.
+.PHONY: api-examples
+api-examples:
+	cargo run --quiet -p osprey-tests --bin api_examples

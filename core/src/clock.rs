@@ -8,6 +8,20 @@ use crate::units::Millis;
 /// while such a clock catches up no time passes: nothing expires, and what is due by time, as the syncs of a batch, waits. A host's
 /// clock should slow down rather than stand still.
 ///
+/// A closure that returns the time is one, too:
+///
+/// ```
+/// use osprey_core::clock::Clock;
+/// use osprey_core::units::Millis;
+///
+/// let mut ticks = 0;
+/// let mut clock = || {
+///     ticks += 10;
+///     Millis(ticks)
+/// };
+/// assert_eq!((clock.now(), clock.now()), (Millis(10), Millis(20)));
+/// ```
+///
 /// ```
 /// use std::time::Instant;
 ///
@@ -29,4 +43,10 @@ use crate::units::Millis;
 pub trait Clock {
     /// Milliseconds since the Unix epoch, never less than at an earlier call.
     fn now(&mut self) -> Millis;
+}
+
+impl<F: FnMut() -> Millis> Clock for F {
+    fn now(&mut self) -> Millis {
+        self()
+    }
 }

@@ -4,7 +4,8 @@
 //! given, in its own way and whenever it can: threads, an async runtime, flash memory, a simulator. Nothing here waits, reads a clock or asks for random numbers.
 //! There are three ways in, over the same code:
 //!
-//! - [`db::Db`]: plain calls that wait, on any [`Storage`](storage::Storage) and [`Clock`](clock::Clock). Begin here to keep data in a program.
+//! - [`db::Db`]: plain calls that wait, on any [`Storage`](storage::Storage) and [`Clock`](clock::Clock). Begin here to keep data in a program. On an operating system the crate
+//!   [`osprey`](https://docs.rs/osprey) has both, and opens a directory.
 //! - [`engine::Engine`]'s calls, [`get`](engine::Engine::get), [`set`](engine::Engine::set), …: nothing waits; an [`Answer`](engine::Answer) says which point of the log it depends on.
 //! - [`engine::Engine::serve`]: the text protocol, bytes to bytes, for servers.
 //!
@@ -19,6 +20,12 @@
 //!                                  └───────────────────────────┘                                               ▼
 //!                                     storage_done: StorageDone (gives the buffer back) ◀───────── host's storage
 //! ```
+//! Whose the buffers are:
+//! - A connection's input is the host's, and only read. What [`Served::consumed`](engine::Served::consumed) doesn't count comes again with the next call, more behind it.
+//! - Its output is the host's, too: the engine appends, the host removes from the front what it has sent, and the [`Session`](engine::Session) knows which of it may be.
+//! - A [`StorageOp`](storage::StorageOp) owns its bytes, so that it can wait in a queue and cross threads. It comes back whole, done or failed, and its buffer serves again.
+//! - A value that a call has found ([`Entry`](engine::Entry), [`Payload`](engine::Payload)) is lent from the data until the engine is called again; the compiler sees to that.
+//!
 //! | when | the host calls | bound of the call |
 //! | --- | --- | --- |
 //! | at the start | [`Engine::recover`](engine::Engine::recover) | reads all of the newest snapshot and of the log behind it; memory: the data, and [`Options::chunk`](engine::Options::chunk) or one frame |
@@ -84,8 +91,11 @@
 //! ```
 //! [`db`], [`engine`], [`storage`], [`clock`], [`units`], [`checksum`] and [`protocol`] are for hosts. [`wal`], [`snapshot`], [`record`], [`recovery`] and [`store`] are the parts that the
 //! engine is made of; they are public for tools and tests that work on its files. The feature `conformance` adds a module that checks a storage of your own against the contract.
+//! [`storage::memory`] is a storage to try things with. Every item has an example, and says its errors and what bounds it.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 
@@ -110,3 +120,8 @@ pub mod storage;
 pub mod store;
 pub mod units;
 pub mod wal;
+
+/// The example of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

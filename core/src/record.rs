@@ -11,23 +11,84 @@
 //! records stores their length. Records state results, so that replaying them never reads a clock.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::units::{Millis, Version};
 
 /// The longest key that the format can hold, bytes.
+///
+/// ```
+/// use osprey_core::engine::{DatabaseId, Engine, Entropy, Error, Options};
+/// use osprey_core::record::KEY_BYTES_MAX;
+/// # use osprey_core::storage::memory::MemoryStorage;
+/// use osprey_core::units::Millis;
+///
+/// let mut options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// options.limits.request.key_bytes_max = KEY_BYTES_MAX;
+/// let (mut engine, _) = Engine::recover(options, &mut MemoryStorage::new(), Millis(1))?;
+/// let too_long = [b'k'; KEY_BYTES_MAX + 1];
+/// assert_eq!(engine.get(Millis(1), &too_long).result, Err(Error::KeyTooLong { bytes: 65_536, limit: 65_535 }));
+/// assert_eq!(engine.get(Millis(1), &too_long[1..]).result, Ok(None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
 
 /// The longest value that the format can hold, bytes: 1 GiB.
+///
+/// ```
+/// use osprey_core::protocol::client::ReplyLimits;
+/// use osprey_core::record::VALUE_BYTES_MAX;
+///
+/// // A client that takes whatever a server may hold.
+/// assert_eq!(ReplyLimits::default().value_bytes_max, VALUE_BYTES_MAX);
+/// assert_eq!(VALUE_BYTES_MAX, 1 << 30);
+/// ```
 pub const VALUE_BYTES_MAX: usize = 1 << 30;
 
 /// The longest header: flags, key length, version, expiry.
 const HEADER_BYTES_MAX: usize = 1 + 2 + 8 + 8;
 
 /// Memory was not to be had. Nothing has changed.
+///
+/// ```
+/// use osprey_core::protocol::reply;
+/// use osprey_core::record::OutOfMemory;
+///
+/// fn replies() -> Result<Vec<u8>, OutOfMemory> {
+///     let mut out = Vec::new();
+///     reply::pong(&mut out)?;
+///     Ok(out)
+/// }
+///
+/// assert_eq!(replies(), Ok(b"PONG\r\n".to_vec()));
+/// assert_eq!(OutOfMemory.to_string(), "out of memory");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfMemory;
 
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("out of memory")
+    }
+}
+
+impl core::error::Error for OutOfMemory {}
+
 /// What a record says of its key.
+///
+/// ```
+/// use osprey_core::record::{Kind, Record};
+/// use osprey_core::units::{Millis, Version};
+///
+/// // As the log has them: a time to expire is a moment, and a deletion leaves its version.
+/// let expire = Record { kind: Kind::Expire, version: Version(7), expiry: Some(Millis(1_000)), key: b"key", value: b"" };
+/// let del = Record { kind: Kind::Del, version: Version(8), expiry: None, key: b"key", value: b"" };
+/// for record in [expire, del] {
+///     let mut bytes = Vec::with_capacity(record.encoded_len());
+///     record.encode(&mut bytes);
+///     assert_eq!(Record::decode(&bytes), Some(record));
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The key has this value, version and expiry.
@@ -229,7 +290,7 @@ impl Layout {
 
 /// The bytes of a [`Kind::Set`] record, as a live key has them in memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Encoded<'a>(&'a [u8]);
+pub(crate) struct Encoded<'a>(&'a [u8]);
 
 impl<'a> Encoded<'a> {
     /// `bytes` must be such a record's; for [`Encoded::has_key`] it may be longer.
@@ -242,7 +303,7 @@ impl<'a> Encoded<'a> {
     /// They are what [`Record::decode`] finds in them; but nothing is checked, since `Record::encode_into` wrote them.
     #[must_use]
     #[inline]
-    pub fn record(self) -> Record<'a> {
+    pub(crate) fn record(self) -> Record<'a> {
         let Layout { version, expiry, key_begin, key_end } = self.layout();
         let key = self.0.get(key_begin..key_end).unwrap_or_default();
         let value = self.0.get(key_end..).unwrap_or_default();
@@ -252,7 +313,7 @@ impl<'a> Encoded<'a> {
     /// Whose it is.
     #[must_use]
     #[inline]
-    pub fn key(self) -> &'a [u8] {
+    pub(crate) fn key(self) -> &'a [u8] {
         let Layout { key_begin, key_end, .. } = self.layout();
         self.0.get(key_begin..key_end).unwrap_or_default()
     }
@@ -260,14 +321,14 @@ impl<'a> Encoded<'a> {
     /// The value's version.
     #[must_use]
     #[inline]
-    pub fn version(self) -> Version {
+    pub(crate) fn version(self) -> Version {
         self.layout().version
     }
 
     /// Whether this is `key`'s. Every lookup asks it of entries that are not in any cache: it reads as little as it can.
     #[must_use]
     #[inline]
-    pub fn has_key(self, key: &[u8]) -> bool {
+    pub(crate) fn has_key(self, key: &[u8]) -> bool {
         let Layout { key_begin, key_end, .. } = self.layout();
         key_end - key_begin == key.len() && self.0.get(key_begin..key_end) == Some(key)
     }
@@ -297,21 +358,21 @@ impl<'a> Encoded<'a> {
     /// The record's bytes.
     #[must_use]
     #[inline]
-    pub fn bytes(self) -> &'a [u8] {
+    pub(crate) fn bytes(self) -> &'a [u8] {
         self.0
     }
 
     /// When the key is gone.
     #[must_use]
     #[inline]
-    pub fn expiry(self) -> Option<Millis> {
+    pub(crate) fn expiry(self) -> Option<Millis> {
         self.layout().expiry
     }
 
     /// Whether the key is gone at `now`.
     #[must_use]
     #[inline]
-    pub fn expired(self, now: Millis) -> bool {
+    pub(crate) fn expired(self, now: Millis) -> bool {
         self.expiry().is_some_and(|expiry| expiry <= now)
     }
 }

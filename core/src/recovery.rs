@@ -32,6 +32,32 @@ use crate::wal::segment::{DatabaseId, SegmentHeader};
 ///
 /// # Errors
 /// See [`RecoveryError`]; the store is of no use then.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::recovery::recover;
+/// use osprey_core::storage::ChunkBytes;
+/// use osprey_core::store::Store;
+/// use osprey_core::units::Version;
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// for _ in 0..3 {
+///     engine.incr(Millis(1_000), b"visits", 1).result?;
+/// }
+/// while engine.drive(&mut storage)? {}
+///
+/// // As a tool does, without an engine.
+/// let mut store = Store::new([7; 16])?;
+/// let recovered = recover(&mut storage, &mut store, crc32c, ChunkBytes::default(), &mut |_| ())?;
+/// assert_eq!((recovered.report.frames, recovered.report.records), (1, 3));
+/// let visits = store.lookup(store.hash(b"visits"), b"visits", Millis(1_000));
+/// assert_eq!(visits.live().map(|record| (record.value, record.version)), Some((&b"3"[..], Version(3))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn recover(
     files: &mut impl LogFiles,
     store: &mut Store,

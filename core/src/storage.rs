@@ -85,6 +85,16 @@ impl fmt::Display for SnapshotName {
 
 /// How much is read of log and snapshots at once, and written of snapshots. Recovery holds one such buffer, or two (of a snapshot's end and what comes behind it); a snapshot that is
 /// taken two or three. A frame or an entry that is longer takes as much as it is long, so that this bounds memory only together with the limits of requests.
+///
+/// ```
+/// use osprey_core::storage::ChunkBytes;
+///
+/// // For a machine with little memory.
+/// assert_eq!(ChunkBytes::nearest(4_100).get(), 4_096);
+/// assert_eq!(ChunkBytes::nearest(1), ChunkBytes::MIN);
+/// assert_eq!(ChunkBytes::nearest(usize::MAX), ChunkBytes::MAX);
+/// assert_eq!(ChunkBytes::default().get(), 256 << 10);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkBytes(usize);
 
@@ -122,6 +132,25 @@ impl Default for ChunkBytes {
 }
 
 /// A piece of work about snapshots. One at a time; a failure is no poison: the snapshot is given up, and what there was before stays.
+///
+/// What a snapshot is made of: a file that gets its name when it is whole.
+///
+/// ```
+/// use osprey_core::storage::memory::MemoryStorage;
+/// use osprey_core::storage::{LogFiles, SnapshotName, SnapshotOp, Storage, StorageOp};
+/// use osprey_core::units::Lsn;
+///
+/// let mut storage = MemoryStorage::new();
+/// let name = SnapshotName { begin: Lsn(0), end: Lsn(9) };
+/// let create = SnapshotOp::Create { begin: name.begin, bytes: 3 };
+/// let append = SnapshotOp::Append { offset: 0, data: b"abc".to_vec() };
+/// for op in [create, append] {
+///     assert_eq!(storage.submit(StorageOp::Snapshot(op)).expect("done at once").result, Ok(()));
+///     assert_eq!(storage.snapshots(), Ok(vec![]));
+/// }
+/// storage.submit(StorageOp::Snapshot(SnapshotOp::Publish { name }));
+/// assert_eq!(storage.snapshots(), Ok(vec![(name, 3)]));
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "conformance", derive(Clone))]
 pub enum SnapshotOp {
@@ -168,6 +197,26 @@ pub enum SnapshotOp {
 }
 
 /// One piece of work for storage. Owned: it can wait in a queue and cross threads.
+///
+/// A segment's life, as the engine asks for it:
+///
+/// ```
+/// use osprey_core::storage::memory::MemoryStorage;
+/// use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageOp};
+///
+/// let mut storage = MemoryStorage::new();
+/// let segment = SegmentNumber(1);
+/// let reserve = StorageOp::Reserve { segment, bytes: 1 << 20 };
+/// let start = StorageOp::Start { segment, header: b"header".to_vec() };
+/// let append = StorageOp::Append { segment, offset: 8, data: b"frame".to_vec(), sync: false };
+/// let sync = StorageOp::Sync { segment, trim_to: None };
+/// for op in [reserve, start, append, sync] {
+///     assert_eq!(storage.submit(op).expect("done at once").result, Ok(()));
+/// }
+/// let mut bytes = [0xFF; 20];
+/// assert_eq!(storage.read(segment, 0, &mut bytes), Ok(13));
+/// assert!(bytes.starts_with(b"header\0\0frame"));
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "conformance", derive(Clone))]
 pub enum StorageOp {
@@ -210,6 +259,15 @@ pub enum StorageOp {
 }
 
 /// An operation that has ended; it comes back whole, so that its buffer serves again.
+///
+/// ```
+/// use osprey_core::storage::{SegmentNumber, StorageDone, StorageError, StorageOp};
+///
+/// // A disk that is full, by the host's report: without harm here, nothing was accepted that needs the space.
+/// let op = StorageOp::Reserve { segment: SegmentNumber(2), bytes: 64 << 20 };
+/// let done = StorageDone { op, result: Err(StorageError::NoSpace) };
+/// assert!(matches!(done.op, StorageOp::Reserve { .. }) && done.result.is_err());
+/// ```
 #[derive(Debug)]
 pub struct StorageDone {
     /// What was to be done.
@@ -219,12 +277,28 @@ pub struct StorageDone {
 }
 
 /// Why storage failed.
+///
+/// ```
+/// use osprey_core::storage::StorageError;
+///
+/// fn of(error: &std::io::Error) -> StorageError {
+///     match error.kind() {
+///         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StorageError::NoSpace,
+///         _ => StorageError::Io(error.raw_os_error()),
+///     }
+/// }
+///
+/// assert_eq!(of(&std::io::ErrorKind::StorageFull.into()), StorageError::NoSpace);
+/// assert_eq!(of(&std::io::Error::from_raw_os_error(5)).to_string(), "I/O error (system error 5)");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageError {
     /// No space (or quota) left. Only harmless where space is reserved.
     NoSpace,
     /// Anything else, with the system's error number where there is one.
     Io(Option<i32>),
+    /// It has told of the end of an operation that was not asked of it, or was ended already: a mistake in whatever implements [`Storage`]. Never returned by storage itself.
+    NotAskedFor,
 }
 
 impl fmt::Display for StorageError {
@@ -233,6 +307,7 @@ impl fmt::Display for StorageError {
             Self::NoSpace => f.write_str("no space left on the device"),
             Self::Io(Some(code)) => write!(f, "I/O error (system error {code})"),
             Self::Io(None) => f.write_str("I/O error"),
+            Self::NotAskedFor => f.write_str("storage says that it has ended what it was not asked for"),
         }
     }
 }
@@ -272,34 +347,118 @@ pub trait Storage {
 
     /// As [`Storage::poll`], but waits until an operation that is under way has ended, where the implementation can. Only [`Db`](crate::db::Db) calls it, with one under way; without a
     /// better implementation it asks again and again.
+    ///
+    /// ```
+    /// use std::sync::mpsc::{Receiver, Sender, channel};
+    ///
+    /// use osprey_core::storage::{SegmentNumber, Storage, StorageDone, StorageOp};
+    ///
+    /// /// Storage beside a thread that does what it is sent.
+    /// struct Beside {
+    ///     ops: Sender<StorageOp>,
+    ///     done: Receiver<StorageDone>,
+    /// }
+    ///
+    /// impl Storage for Beside {
+    ///     fn submit(&mut self, op: StorageOp) -> Option<StorageDone> {
+    ///         self.ops.send(op).expect("the thread lives as long as this");
+    ///         None
+    ///     }
+    ///
+    ///     fn poll(&mut self) -> Option<StorageDone> {
+    ///         self.done.try_recv().ok()
+    ///     }
+    ///
+    ///     fn wait(&mut self) -> Option<StorageDone> {
+    ///         self.done.recv().ok()
+    ///     }
+    /// }
+    ///
+    /// let ((ops, thread_ops), (thread_done, done)) = (channel(), channel());
+    /// std::thread::spawn(move || {
+    ///     for op in thread_ops {
+    ///         let _ = thread_done.send(StorageDone { op, result: Ok(()) });
+    ///     }
+    /// });
+    /// let mut storage = Beside { ops, done };
+    /// let sync = StorageOp::Sync { segment: SegmentNumber(1), trim_to: None };
+    /// assert!(storage.submit(sync).is_none(), "under way");
+    /// assert_eq!(storage.wait().map(|done| done.result), Some(Ok(())));
+    /// ```
     fn wait(&mut self) -> Option<StorageDone> {
         self.poll()
     }
 }
 
 /// The log's storage while it is recovered: plain calls that wait. Nobody else changes the log meanwhile.
+///
+/// Recovery lists once, and reads a [chunk](ChunkBytes) and a frame's header at once, or one frame that is longer.
+/// Any error ends it as [`RecoveryError::Storage`](crate::recovery::RecoveryError::Storage).
+///
+/// ```
+/// use osprey_core::storage::memory::MemoryStorage;
+/// use osprey_core::storage::{LogFiles, SegmentNumber, SnapshotName, Storage, StorageOp};
+///
+/// let mut files = MemoryStorage::new();
+/// for number in [1, 2] {
+///     files.submit(StorageOp::Start { segment: SegmentNumber(number), header: b"header".to_vec() });
+/// }
+/// // What recovery does with the segment in which it finds a torn end, and with those behind it.
+/// let (torn, behind) = (SegmentNumber(1), SegmentNumber(2));
+/// files.remove(behind)?;
+/// files.truncate(torn, 4)?;
+/// files.sync(torn)?;
+/// let mut bytes = [0; 6];
+/// assert_eq!((files.segments()?, files.read(torn, 0, &mut bytes)?), (vec![(torn, 4)], 4));
+/// assert_eq!(&bytes, b"head\0\0");
+///
+/// assert!(files.snapshots()?.is_empty());
+/// assert!(files.read_snapshot(SnapshotName::default(), 0, &mut bytes).is_err(), "there is none");
+/// # Ok::<(), osprey_core::storage::StorageError>(())
+/// ```
 pub trait LogFiles {
     /// All segments that have their name, in any order, each with its length in bytes.
+    ///
+    /// # Errors
+    /// The log can't be listed, or there is no memory for the list.
     fn segments(&mut self) -> Result<Vec<(SegmentNumber, u64)>, StorageError>;
 
     /// Reads at `offset` into `buffer`; returns how many bytes, less than asked only at the segment's end.
+    ///
+    /// # Errors
+    /// There is no such segment, or it can't be read.
     fn read(&mut self, segment: SegmentNumber, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError>;
 
     /// Cuts a segment to `length` bytes, durably.
+    ///
+    /// # Errors
+    /// It can't be cut, or not be made durable: what was behind `length` may or may not be there.
     fn truncate(&mut self, segment: SegmentNumber, length: u64) -> Result<(), StorageError>;
 
     /// Removes a segment, durably.
+    ///
+    /// # Errors
+    /// It can't be removed, or that can't be made durable: it may come back.
     fn remove(&mut self, segment: SegmentNumber) -> Result<(), StorageError>;
 
     /// Makes a segment durable as it is, its name included: the run before may have ended before it was.
+    ///
+    /// # Errors
+    /// It isn't certain to be durable. Not to be tried again.
     fn sync(&mut self, segment: SegmentNumber) -> Result<(), StorageError>;
 
     /// All snapshots that have their name, in any order, each with its length in bytes. Storage that doesn't do [`StorageOp::Snapshot`] has none.
+    ///
+    /// # Errors
+    /// They can't be listed, or there is no memory for the list.
     fn snapshots(&mut self) -> Result<Vec<(SnapshotName, u64)>, StorageError> {
         Ok(Vec::new())
     }
 
     /// As [`LogFiles::read`], of a snapshot.
+    ///
+    /// # Errors
+    /// There is no such snapshot, or it can't be read; always so without a better implementation.
     fn read_snapshot(&mut self, _name: SnapshotName, _offset: u64, _buffer: &mut [u8]) -> Result<usize, StorageError> {
         Err(StorageError::Io(None))
     }

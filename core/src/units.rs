@@ -31,6 +31,14 @@ impl Millis {
 }
 
 /// Log sequence number: counts the records of a database's log, from 1. 0 is before the first.
+///
+/// ```
+/// use osprey_core::units::Lsn;
+///
+/// let (written, watermark) = (Lsn(7), Lsn(6));
+/// assert!(written > watermark, "what shows record 7 has to wait");
+/// assert_eq!(Lsn::default(), Lsn(0));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 

@@ -1,18 +1,14 @@
-//! The store without the server: a directory that this program opens itself.
-//!
-//! ```sh
-//! cargo run -p osprey --example embedded -- /tmp/visits && cargo run -p osprey --example embedded -- /tmp/visits
-//! ```
+//! A store in a directory, without a server: `cargo run -p osprey --example embedded`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args_os().nth(1).ok_or("the directory is missing")?;
-    let mut db = osprey::open(path)?;
-    let visits = db.incr(b"visits", 1)?; // on disk when it returns
+    let mut db = osprey::open("my-data")?; // recovers what is there
+    db.set(b"user:1", b"Ada")?; // on disk when it returns
     db.batch(|db| {
-        db.set(b"last:visitor", b"Ada")?;
-        db.expire(b"last:visitor", 3_600_000) // in an hour; one sync for both
+        db.set(b"user:2", b"Grace")?;
+        db.expire(b"user:2", 3_600_000)?; // in an hour
+        db.incr(b"users", 2) // one append and one sync for all three
     })?;
-    println!("visit {visits}, {} keys", db.engine().store().len());
+    assert_eq!(db.get(b"user:1")?.expect("it was set").value, b"Ada");
     db.close()?;
     Ok(())
 }

@@ -9,6 +9,17 @@ use osprey_core::units::Millis;
 /// speed, until that clock has caught up.
 ///
 /// Were the earlier reading repeated instead, a clock that was set back by an hour would for an hour bring no sync, and nothing would expire.
+///
+/// ```
+/// use osprey::clock::SystemClock;
+/// use osprey::osprey_core::{clock::Clock, units::Millis};
+///
+/// let first = SystemClock::default().now();
+/// assert!(first > Millis(1_700_000_000_000));
+/// // A log knows of a later time than the system: time goes on from there.
+/// let ahead = Millis(first.0 + 60_000);
+/// assert!(SystemClock::not_before(ahead).now() >= ahead);
+/// ```
 #[derive(Debug, Default)]
 pub struct SystemClock {
     latest: Millis,

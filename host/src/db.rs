@@ -31,9 +31,33 @@ use crate::entropy::entropy;
 use crate::storage::{self, FileStorage, Reservation};
 
 /// A database in a directory. Its calls are those of [`osprey_core::db::Db`].
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("data");
+/// use osprey::Db;
+///
+/// /// How often this program has been started.
+/// fn starts(db: &mut Db) -> Result<i64, osprey::osprey_core::db::Error> {
+///     db.incr(b"starts", 1)
+/// }
+///
+/// assert_eq!(starts(&mut osprey::open(&path)?)?, 1);
+/// assert_eq!(starts(&mut osprey::open(&path)?)?, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type Db = osprey_core::db::Db<FileStorage, SystemClock>;
 
 /// Why a directory can't be opened.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("data");
+/// let _first = osprey::open(&path)?;
+/// let second = osprey::open(&path).expect_err("a directory is open once");
+/// assert!(matches!(second, osprey::db::OpenError::Directory(osprey::storage::OpenError::Locked(..))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub enum OpenError {
     /// It can't be used, or is in use.
@@ -63,6 +87,16 @@ impl std::error::Error for OpenError {}
 ///
 /// # Errors
 /// See [`OpenError`].
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("data");
+/// let mut db = osprey::open(&path)?;
+/// db.set(b"user:1", b"Ada")?; // on disk when it returns
+/// drop(db); // as if the program had ended here
+/// assert_eq!(osprey::open(&path)?.get(b"user:1")?.expect("it was set").value, b"Ada");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn open(path: impl AsRef<Path>) -> Result<Db, OpenError> {
     open_with(path, options().map_err(OpenError::Entropy)?)
 }
@@ -71,6 +105,13 @@ pub fn open(path: impl AsRef<Path>) -> Result<Db, OpenError> {
 ///
 /// # Errors
 /// The system gives no random numbers.
+///
+/// ```
+/// let options = osprey::db::options()?;
+/// assert!(options.snapshots.is_some());
+/// assert_ne!(options.entropy.hash_key, osprey::db::options()?.entropy.hash_key, "random, and new each time");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn options() -> Result<Options, getrandom::Error> {
     Ok(Options {
         sync_policy: SyncPolicy::Always,
@@ -84,6 +125,18 @@ pub fn options() -> Result<Options, getrandom::Error> {
 ///
 /// # Errors
 /// See [`OpenError`].
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("data");
+/// use osprey::osprey_core::engine::{Options, SyncPolicy};
+///
+/// // Writes that a crash of the machine may take back, a tenth of a second of them, don't wait for the disk.
+/// let sync_policy = SyncPolicy::Batch { delay_ms: 100, bytes: 1 << 20 };
+/// let mut db = osprey::open_with(&path, Options { sync_policy, ..osprey::db::options()? })?;
+/// assert_eq!(db.incr(b"visits", 1)?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Db, OpenError> {
     let mut storage = FileStorage::open(path.as_ref(), Reservation::Allocated, || ()).map_err(OpenError::Directory)?;
     storage.append_at_once();

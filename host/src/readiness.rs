@@ -1,4 +1,4 @@
-//! Which sockets can be read or written: level-triggered epoll, by rustix, and a bell by which other threads end a wait.
+//! Which sockets can be read or written: epoll, by rustix, and a bell by which other threads end a wait.
 //!
 //! Not by `polling`: there a wait is five system calls (3.11: its timer, its notifier) instead of one, and to watch a socket is `unsafe`.
 
@@ -14,8 +14,9 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 
-/// So many events are taken with one wait; the others come with the next.
-const EVENTS_MAX: usize = 1024;
+/// So many events are taken with one wait; the others come with the next. So few that what the kernel keeps of their sockets is still in the
+/// processor's cache when the replies are sent.
+const EVENTS_MAX: usize = 64;
 
 /// No wait is longer; who has waited for nothing waits again.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -31,20 +32,17 @@ pub(crate) struct Readiness {
     rung: AtomicBool,
 }
 
-/// What a socket is watched for. That it is broken or closed is told in any case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Interest {
-    pub(crate) read: bool,
-    pub(crate) write: bool,
-}
+/// What a socket is watched for. That it is broken is told in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interest(EventFlags);
 
 impl Interest {
-    pub(crate) const READ: Self = Self { read: true, write: false };
-
-    fn flags(self) -> EventFlags {
-        let flag = |wanted, flag| if wanted { flag } else { EventFlags::empty() };
-        flag(self.read, EventFlags::IN) | flag(self.write, EventFlags::OUT)
-    }
+    pub(crate) const NONE: Self = Self(EventFlags::empty());
+    pub(crate) const READ: Self = Self(EventFlags::IN);
+    pub(crate) const READ_AND_WRITE: Self = Self(EventFlags::IN.union(EventFlags::OUT));
+    /// That something has come, that there is room again where there was none, and that the other side has closed: each is told once, and the rest
+    /// is for the caller to remember. The kernel then needn't look at each socket twice.
+    pub(crate) const CHANGES: Self = Self(Self::READ_AND_WRITE.0.union(EventFlags::RDHUP).union(EventFlags::ET));
 }
 
 /// What a socket is ready for. One that is broken is readable, so that reading shows it.
@@ -54,6 +52,8 @@ pub(crate) struct Event {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     pub(crate) broken: bool,
+    /// Nothing comes any more behind what can be read. Told only of who is watched for [`Interest::CHANGES`].
+    pub(crate) ending: bool,
 }
 
 /// What a wait has brought.
@@ -81,6 +81,7 @@ impl Events {
                 readable: broken || flags.contains(EventFlags::IN),
                 writable: flags.contains(EventFlags::OUT),
                 broken,
+                ending: broken || flags.contains(EventFlags::RDHUP),
             }
         })
     }
@@ -106,12 +107,12 @@ impl Readiness {
 
     /// Watches a socket, until it is closed. The key isn't `usize::MAX`.
     pub(crate) fn add(&self, socket: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(key as u64), interest.flags())?)
+        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(key as u64), interest.0)?)
     }
 
     /// Watches a socket for something else from now on.
     pub(crate) fn change(&self, socket: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(key as u64), interest.flags())?)
+        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(key as u64), interest.0)?)
     }
 
     /// Waits until a socket is ready, the bell is rung, or `timeout` has passed, which the kernel counts in milliseconds, rounded up.
@@ -142,9 +143,8 @@ pub(crate) struct Watched<S: AsFd> {
 }
 
 impl<S: AsFd> Watched<S> {
-    /// Begins to watch for something to read. Events carry `key`.
-    pub(crate) fn new(readiness: &Arc<Readiness>, socket: S, key: usize) -> io::Result<Self> {
-        let interest = Interest::READ;
+    /// Begins to watch. Events carry `key`.
+    pub(crate) fn new(readiness: &Arc<Readiness>, socket: S, key: usize, interest: Interest) -> io::Result<Self> {
         readiness.add(&socket, key, interest)?;
         Ok(Self { socket, readiness: Arc::clone(readiness), key, interest })
     }

@@ -103,6 +103,34 @@ impl Client {
         }
     }
 
+    /// Removes a key; whether it was there.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn del(&mut self, key: &[u8]) -> io::Result<bool> {
+        let mut request = Vec::new();
+        encode::del(&mut request, key, None).unwrap();
+        self.send(&request)?;
+        match self.receive(Expect::Deleted)? {
+            Reply::Deleted(was_there) => Ok(was_there),
+            other => Err(io::Error::other(format!("{other:?}"))),
+        }
+    }
+
+    /// Has a snapshot taken, and waits until it is there; why not as [`io::Error::other`].
+    ///
+    /// # Errors
+    /// As above.
+    pub fn snapshot(&mut self) -> io::Result<()> {
+        let mut request = Vec::new();
+        encode::snapshot(&mut request).unwrap();
+        self.send(&request)?;
+        match self.receive(Expect::Changed)? {
+            Reply::Changed => Ok(()),
+            other => Err(io::Error::other(format!("{other:?}"))),
+        }
+    }
+
     /// A key's value and version.
     ///
     /// # Errors

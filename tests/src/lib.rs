@@ -6,6 +6,7 @@
 //! ```
 //! - [`memory_storage`]: a disk in memory that can be late, fail, lose power.
 //! - [`faulty_storage`]: storage that breaks a rule of its contract.
+//! - [`db`]: a `Db`, what is in it, and a clock for it.
 //! - [`machine`]: an engine over it with connections and a clock, driven by hand.
 //! - [`transcript`]: what is sent and what must come back, as text.
 //! - [`server_process`]: the real server, on a free port and a directory of its own.
@@ -14,6 +15,9 @@
 //! - [`client`]: a blocking connection to it.
 //! - [`load`]: connections that write until it is gone, and what must be there when it is back.
 //! - [`power_cut`]: what a power cut leaves of its files.
+//! - [`sample_log`]: a log of two runs for the tools to work on, and where things are in it.
+//! - [`sample_snapshots`]: directories with snapshots, written by the server, and damage to them.
+//! - [`tool`]: the tools as programs; [`tool_crashes`]: and crashes of them.
 //! - [`small_disk`]: a file system of its own for it, which can be full.
 //! - [`directory`]: what it has written.
 //! - [`fuzz`]: what the fuzz targets do, for plain tests too.
@@ -26,6 +30,7 @@
 extern crate alloc;
 
 pub mod client;
+pub mod db;
 pub mod directory;
 pub mod faulty_storage;
 pub mod fuzz;
@@ -37,8 +42,12 @@ pub mod museum;
 pub mod power_cut;
 pub mod program;
 pub mod refusing_allocator;
+pub mod sample_log;
+pub mod sample_snapshots;
 pub mod server_process;
 pub mod simulator;
 pub mod small_disk;
 pub mod small_scope;
+pub mod tool;
+pub mod tool_crashes;
 pub mod transcript;

@@ -246,6 +246,8 @@ pub struct MemoryStorage {
     held: VecDeque<StorageOp>,
     ended: VecDeque<StorageDone>,
     submitted: Vec<Work>,
+    /// Segments whose space is set aside, with that space: reserved ones, and those that aren't cut yet.
+    reserved: BTreeMap<SegmentNumber, u64>,
 }
 
 impl MemoryStorage {
@@ -285,12 +287,35 @@ impl MemoryStorage {
         self.submitted.iter().filter(|&&submitted| submitted == work).count()
     }
 
+    /// What all files take, bytes: space that is set aside as well, and a snapshot that has no name yet.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        let reserved: u64 = self.reserved.values().sum();
+        let cut = self.disk.segments().filter(|(number, _)| !self.reserved.contains_key(number));
+        let log: usize = cut.map(|(_, bytes)| bytes.len()).sum();
+        let snapshots: usize = self.disk.snapshots().map(|(_, bytes)| bytes.len()).sum();
+        reserved + (log + snapshots + self.disk.draft_bytes()) as u64
+    }
+
     fn perform(&mut self, mut op: StorageOp) -> StorageDone {
         let result = match self.failing {
             Some((work, error)) if work == Work::of(&op) => Err(error),
             _ => self.disk.perform(&mut op),
         };
+        if result.is_ok() {
+            self.note_space(&op);
+        }
         StorageDone { op, result }
+    }
+
+    fn note_space(&mut self, op: &StorageOp) {
+        match op {
+            StorageOp::Reserve { segment, bytes } => drop(self.reserved.insert(*segment, *bytes)),
+            StorageOp::Sync { segment, trim_to: Some(_) } | StorageOp::Snapshot(SnapshotOp::RemoveSegment { segment }) => {
+                self.reserved.remove(segment);
+            }
+            _ => {}
+        }
     }
 }
 

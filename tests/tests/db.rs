@@ -11,9 +11,10 @@ use osprey_core::clock::Clock;
 use osprey_core::db::{Db, Error, OpenError};
 use osprey_core::engine::{self, Options, SetExpiry, SetOptions, SnapshotOptions, TimeToLive};
 use osprey_core::storage::memory::MemoryStorage as CoreStorage;
-use osprey_core::storage::{LogFiles, Storage, StorageError};
+use osprey_core::storage::{ChunkBytes, LogFiles, StorageError};
 use osprey_core::units::{Millis, Version};
 use osprey_core::wal::writer::SyncPolicy;
+use osprey_tests::db::contents;
 use osprey_tests::machine::small_options;
 use osprey_tests::memory_storage::{Disk, MemoryStorage, Work};
 
@@ -41,16 +42,6 @@ fn open(disk: Disk, clock: &TestClock, options: Options) -> TestDb {
 
 fn always() -> Options {
     small_options(SyncPolicy::Always)
-}
-
-/// All keys with value and version.
-fn contents<S: Storage, C: Clock>(db: &mut Db<S, C>) -> BTreeMap<Vec<u8>, (Vec<u8>, Version)> {
-    let mut all = BTreeMap::new();
-    let mut cursor = Some(0);
-    while let Some(at) = cursor {
-        cursor = db.scan(at, 100, b"", |key, entry| drop(all.insert(key.to_vec(), (entry.value.to_vec(), entry.version)))).unwrap();
-    }
-    all
 }
 
 #[test]
@@ -179,7 +170,7 @@ fn snapshots_are_taken_within_writes() {
         db.set(format!("key{}", round % 300).as_bytes(), &round.to_le_bytes().repeat(20)).unwrap();
         clock.0.set(u64::from(round));
     }
-    let stats: BTreeMap<_, _> = db.engine().stats().into_iter().collect();
+    let stats: BTreeMap<_, _> = db.engine().stats().collect();
     assert!(stats["snapshots_total"] >= 3, "{} snapshots", stats["snapshots_total"]);
     // Each write is synced, and takes a sector.
     assert!(stats["directory_bytes"] < 700 << 10, "{} bytes of {}", stats["directory_bytes"], 4000 * 512);
@@ -207,6 +198,42 @@ fn a_snapshot_is_taken_when_asked_for() {
     assert_eq!(db.get(b"key").unwrap().unwrap().value, b"value");
     let unsupported = engine::Error::Snapshot(engine::SnapshotFailure::Unsupported);
     assert_eq!(db.snapshot(), Err(Error::Refused(unsupported)), "this time without");
+}
+
+/// Nothing else is called, and the host sleeps for as long as it is told.
+#[test]
+fn a_snapshot_goes_on_in_ticks_alone() {
+    let clock = TestClock::new(1);
+    // Reading it back takes many operations.
+    let mut db = open(Disk::default(), &clock, Options { chunk: ChunkBytes::nearest(1), ..with_snapshots(32 << 10) });
+    db.batch(|db| (0..300).try_for_each(|key| db.set(format!("key{key}").as_bytes(), &[7; 200]).map(drop))).unwrap();
+    let mut turns = 0;
+    while db.engine().snapshots_ended().0 == 0 {
+        let due = db.tick().unwrap().expect("there is a snapshot to be gone on with");
+        clock.0.set(due.0.max(clock.0.get()));
+        turns += 1;
+        assert!(turns < 10_000 && clock.0.get() < 100, "{turns} turns until {:?}", clock.0);
+    }
+    assert!(turns > 10, "{turns} turns");
+}
+
+/// Whoever waits for a snapshot isn't kept waiting for time to pass, which needn't.
+#[test]
+fn a_snapshot_that_is_waited_for_needs_no_clock_that_goes_on() {
+    let looks = Cell::new(0_u32);
+    let clock = || {
+        looks.set(looks.get() + 1);
+        assert!(looks.get() < 100_000, "it waits for a clock that stands still");
+        Millis(1)
+    };
+    let snapshots = SnapshotOptions { automatic: false, bandwidth_max: 1, ..SnapshotOptions::default() };
+    let options = Options { snapshots: Some(snapshots), chunk: ChunkBytes::nearest(1), ..always() };
+    let mut db = Db::open(CoreStorage::new(), clock, options).unwrap();
+    for key in 0..300 {
+        db.set(format!("key{key}").as_bytes(), &[7; 200]).unwrap();
+    }
+    db.snapshot().unwrap();
+    assert_eq!(db.engine().newest_snapshot().map(|name| name.end), Some(db.engine().last_lsn()));
 }
 
 /// After a failure nothing is promised any more, not even by reads.

@@ -3,8 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use osprey_core::clock::Clock;
@@ -12,8 +11,8 @@ use osprey_core::db::{Db, Error};
 use osprey_core::engine;
 use osprey_core::storage::memory::MemoryStorage;
 use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageDone, StorageError, StorageOp};
-use osprey_core::units::{Millis, Version};
 use osprey_core::wal::writer::SyncPolicy;
+use osprey_tests::db::{Contents, Ticking, contents};
 use osprey_tests::machine::small_options;
 use osprey_tests::simulator::disk::{Crash, Disk, Loss, Progress};
 use osprey_tests::simulator::tape::{Choices, Tape};
@@ -95,26 +94,6 @@ impl LogFiles for LateDisk {
     }
 }
 
-struct Ticking(Cell<u64>);
-
-impl Clock for Ticking {
-    fn now(&mut self) -> Millis {
-        self.0.set(self.0.get() + 1);
-        Millis(self.0.get())
-    }
-}
-
-type Contents = BTreeMap<Vec<u8>, (Vec<u8>, Version)>;
-
-fn contents<S: Storage, C: Clock>(db: &mut Db<S, C>) -> Contents {
-    let mut all = BTreeMap::new();
-    let mut cursor = Some(0);
-    while let Some(at) = cursor {
-        cursor = db.scan(at, 100, b"", |key, entry| drop(all.insert(key.to_vec(), (entry.value.to_vec(), entry.version)))).unwrap();
-    }
-    all
-}
-
 /// What the program has called for, and how much of it has returned. Each is a number of writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Reached {
@@ -158,7 +137,7 @@ fn program<S: Storage, C: Clock>(db: &mut Db<S, C>, seed: u64, mut after: impl F
 }
 
 fn clock() -> Ticking {
-    Ticking(Cell::new(1000))
+    Ticking(1000)
 }
 
 /// Cuts the power behind each step, and checks what is there then.

@@ -168,7 +168,7 @@ fn stats_count_every_request_by_its_kind() {
         server.engine.tick(Millis(NOW.0 + 1000 * second));
         server.settle();
     }
-    let stats = server.engine.stats();
+    let stats = server.engine.stats().collect::<Vec<_>>();
     let expected = [
         ("cmd_ping", 2),
         ("cmd_set", 7),
@@ -331,7 +331,7 @@ fn a_scan_shows_about_as_many_keys_as_are_asked_for() {
 #[test]
 fn batches_are_synced_one_by_one() {
     let mut server = Server::new(|options| options.sync_policy = SyncPolicy::Batch { bytes: u64::MAX, delay_ms: 10 });
-    let syncs = |server: &Server| server.engine.stats().iter().find(|(name, _)| *name == "wal_syncs").map(|stat| stat.1);
+    let syncs = |server: &Server| server.engine.stats().find(|(name, _)| *name == "wal_syncs").map(|stat| stat.1);
     let before = syncs(&server).expect("STATS has it");
     for batch in 1..=5 {
         server.serve("SET k 1\nv\nSET k 1\nw\n");

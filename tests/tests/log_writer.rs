@@ -241,3 +241,24 @@ fn a_log_that_ends_reserves_nothing() {
     disk.settle();
     assert!(disk.log.closed());
 }
+
+/// A segment that was taken for reserved, and isn't, would be found out in the middle of an append.
+#[test]
+fn a_reservation_that_was_not_asked_for_does_not_count() {
+    let ended = |segment| StorageDone { op: StorageOp::Reserve { segment, bytes: SEGMENT_BYTES }, result: Ok(()) };
+    let mut log = writer(SyncPolicy::Os, SEGMENT_BYTES);
+    assert!(matches!(log.poll(Millis(1), Version(0)), Some(StorageOp::Reserve { segment: SegmentNumber(1), .. })));
+    let poisoned = log.done(ended(SegmentNumber(2)), Millis(1)).expect_err("it is another's");
+    assert_eq!(
+        poisoned.to_string(),
+        "cannot count on the reservation of wal-00000002.oswal: storage says that it has ended what it was not asked for"
+    );
+    assert_eq!(log.poll(Millis(1), Version(0)), None);
+
+    // The same once more, when the segment is in use and the next is asked for.
+    let mut disk = Disk::new(SyncPolicy::Os, SEGMENT_BYTES);
+    disk.accept();
+    disk.end(0);
+    assert!(matches!(disk.under_way.front(), Some(StorageOp::Start { segment: SegmentNumber(1), .. })));
+    assert!(disk.log.done(ended(SegmentNumber(1)), Millis(1)).is_err());
+}

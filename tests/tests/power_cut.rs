@@ -10,8 +10,6 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use osprey_core::protocol::client::{Expect, Reply, snapshot};
-use osprey_tests::client::Client;
 use osprey_tests::directory::{DRAFT, snapshots, verify};
 use osprey_tests::load::{Load, Promise};
 use osprey_tests::power_cut::{Disk, library, read};
@@ -78,14 +76,6 @@ impl Machine {
     }
 }
 
-/// Asks for a snapshot, and waits until it is there.
-fn take_snapshot(client: &mut Client) {
-    let mut request = Vec::new();
-    snapshot(&mut request).expect("memory");
-    client.send(&request).expect("room in the socket");
-    assert!(matches!(client.receive(Expect::Changed), Ok(Reply::Changed)), "it is taken");
-}
-
 /// What the library doesn't see, no power cut could take.
 #[test]
 fn the_library_sees_everything_that_the_server_does_to_its_files() {
@@ -97,7 +87,7 @@ fn the_library_sees_everything_that_the_server_does_to_its_files() {
             for number in 0..300 {
                 client.set(format!("{run}:{number}").as_bytes(), &[b'x'; 1000]).expect("room for a value");
             }
-            take_snapshot(&mut client);
+            client.snapshot().expect("it is taken");
             server.stop();
             machine.follow();
             assert!(
@@ -120,7 +110,7 @@ fn a_snapshot_that_was_acknowledged_survives() {
         for number in 0..50 {
             client.set(format!("{number}").as_bytes(), &[b'x'; 1000]).expect("room for a value");
         }
-        take_snapshot(&mut client);
+        client.snapshot().expect("it is taken");
         server.kill();
         machine.cut_power();
         let found = snapshots(&machine.data());

@@ -1,76 +1,26 @@
 //! `osprey check` and `osprey repair` on damaged directories, as programs: what is saved, what is named lost, and that a server starts afterwards (invariant 9).
 //!
 //! The oracle knows nothing of repairing: it replays the undamaged log's records, as `osprey log` prints them, without those that the damage has taken.
+#![expect(clippy::unwrap_used, reason = "in tests a failure is the finding")]
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::ops::RangeInclusive;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use osprey_core::checksum::crc32c;
+use osprey_core::record::{Kind, Record};
 use osprey_core::storage::SegmentNumber;
-use osprey_core::units::Millis;
-use osprey_core::wal::frame::{FRAME_HEADER_BYTES, FrameHeader};
-use osprey_core::wal::segment::{HEADER_BYTES, HEADER_USED_BYTES, SegmentHeader};
-use osprey_core::wal::writer::SyncPolicy;
-use osprey_tests::machine::{BEGIN, Machine, small_options};
-use osprey_tests::program::program;
+use osprey_core::units::{Lsn, Version};
+use osprey_core::wal::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameType};
+use osprey_core::wal::segment::{HEADER_USED_BYTES, SegmentHeader};
+use osprey_tests::sample_log::{MIDDLE, Segments, directory, frames, lsns_of, segments};
 use osprey_tests::server_process::Setup;
-use tempfile::TempDir;
+use osprey_tests::tool::{self, Ran, text};
 
-/// Segments by number.
-type Segments = BTreeMap<u64, Vec<u8>>;
-
-/// Two runs, of which the first had an orderly end; every write has a frame, and every segment some of them.
-fn segments() -> Segments {
-    let mut machine = Machine::new(small_options(SyncPolicy::Always));
-    write(&mut machine, 1);
-    let disk = machine.shut_down();
-    let (mut machine, _) = Machine::recover(small_options(SyncPolicy::Always), disk, Millis(BEGIN.0 + 1000)).expect("sound");
-    write(&mut machine, 2);
-    let segments: Segments = machine.shut_down().segments().map(|(number, bytes)| (number.0, bytes.to_vec())).collect();
-    assert!(segments.len() >= 6, "{} segments", segments.len());
-    segments
-}
-
-fn write(machine: &mut Machine, run: u32) {
-    let client = machine.connect();
-    for at in 0..80 {
-        let value = format!("{run}-{at}-{}", "x".repeat(900));
-        let request = match at % 8 {
-            5 => format!("DEL key:{}", at % 7),
-            6 => format!("EXPIRE key:{} 9000000000000", at % 11),
-            _ => format!("SET key:{} {}\n{value}", at % 13, value.len()),
-        };
-        assert!(!machine.ask(client, &request).starts_with("ERR"));
-    }
-}
-
-fn write_to(directory: &Path, segments: &Segments) {
-    for (&number, bytes) in segments {
-        fs::write(directory.join(SegmentNumber(number).to_string()), bytes).expect("a file");
-    }
-}
-
-fn directory(segments: &Segments) -> TempDir {
-    let directory = tempfile::tempdir().expect("a directory");
-    write_to(directory.path(), segments);
-    directory
-}
-
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
+/// A tool, and the directory before its flags.
 fn osprey(arguments: &[&str], directory: &Path) -> Ran {
-    let mut command = Command::new(program("osprey"));
     let (tool, flags) = arguments.split_first().expect("a tool");
-    let output = command.arg(tool).arg(directory).args(flags).stdin(Stdio::null()).output().expect("it runs");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    tool::osprey([&[*tool, text(directory)], flags].concat())
 }
 
 /// A record as `osprey log --json` prints it.
@@ -116,18 +66,6 @@ fn dumped(directory: &Path) -> BTreeMap<String, (String, Option<u64>)> {
     let lines = ran.out.lines().skip(1).map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
     let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
     lines.map(|entry| (text(&entry["key"]), (begin(&entry["value"]), entry["expiry"].as_u64()))).collect()
-}
-
-/// The frames of a segment: offset, header.
-fn frames(bytes: &[u8]) -> Vec<(usize, FrameHeader)> {
-    let salt = SegmentHeader::decode(bytes, crc32c).expect("a header").salt;
-    let offsets = (usize::try_from(HEADER_BYTES).expect("4096")..bytes.len()).step_by(8);
-    offsets.filter_map(|offset| Some((offset, FrameHeader::decode(&bytes[offset..], salt, crc32c)?))).collect()
-}
-
-fn lsns_of(bytes: &[u8]) -> RangeInclusive<u64> {
-    let frames = frames(bytes);
-    frames.first().expect("a frame").1.first_lsn.0..=frames.last().expect("a frame").1.next_lsn().0 - 1
 }
 
 /// The LSNs that a repair names as lost.
@@ -189,9 +127,6 @@ fn check_damage(name: &str, damage: impl FnOnce(&mut Segments) -> Vec<u64>) -> S
     Setup::new(path).start().stop();
     repaired.out
 }
-
-/// The third segment, one in the middle of the first run.
-const MIDDLE: u64 = 3;
 
 #[test]
 fn a_bit_in_a_frames_payload() {
@@ -441,35 +376,104 @@ fn a_torn_tail_is_no_damage() {
     );
 }
 
-/// Killed at any step behind the note of what is to be done: what is found then is refused or right, and the next repair ends it.
-#[test]
-fn an_interrupted_repair_is_carried_on() {
+/// Behind the log of two runs an empty segment that a start has left, and one more that begins at the same LSN, with some writes: recovery leaves an empty one where only its header says how the log goes on.
+fn with_an_empty_segment() -> (Segments, u64) {
     let mut segments = segments();
-    let (a, b) = (segments.remove(&2).unwrap(), segments.remove(&MIDDLE).unwrap());
-    segments.extend([(MIDDLE, a), (2, b)]);
-    segments.remove(&1);
-    let done = directory(&segments);
-    let repaired = osprey(&["repair", "--yes"], done.path());
-    assert_eq!(repaired.code, Some(0), "{}", repaired.err);
-    let state = dumped(done.path());
-    let steps: Vec<&str> = repaired.out.lines().filter_map(|line| line.strip_suffix(": written anew")).collect();
-    assert_eq!(steps, [1, 2, MIDDLE].map(|number| SegmentNumber(number).to_string()));
-    for finished in 0..=steps.len() {
-        let killed = directory(&segments);
-        for (at, name) in steps.iter().enumerate() {
-            let suffix = if at < finished { "" } else { ".repair" };
-            fs::copy(done.path().join(name), killed.path().join(format!("{name}{suffix}"))).unwrap();
-        }
-        fs::write(killed.path().join("repair.todo"), steps.iter().map(|name| format!("replace {name}\n")).collect::<String>()).unwrap();
-        assert_eq!(osprey(&["check"], killed.path()).code, Some(1));
-        if finished < steps.len() {
-            assert!(Setup::new(killed.path()).try_start().is_err(), "behind {finished} steps");
-        }
-        let ran = osprey(&["repair"], killed.path());
-        assert_eq!(ran.code, Some(0), "behind {finished} steps: {}{}", ran.out, ran.err);
-        assert_eq!(dumped(killed.path()), state, "behind {finished} steps");
-        assert!(!killed.path().join("repair.todo").exists());
+    let (&last, bytes) = segments.last_key_value().unwrap();
+    let header = SegmentHeader::decode(bytes, crc32c).unwrap();
+    let seal = frames(bytes).pop().unwrap().1;
+    for (number, salt) in (last + 1..).zip([11, 12]) {
+        let epoch = header.epoch + number - last;
+        let header = SegmentHeader {
+            number: SegmentNumber(number),
+            epoch,
+            salt,
+            first_lsn: seal.first_lsn,
+            durable: Lsn(seal.first_lsn.0 - 1),
+            chain: seal.crc,
+            time: seal.time,
+            floor: seal.floor,
+            ..header
+        };
+        segments.insert(number, header.encode(crc32c).unwrap());
     }
+    let (salt, mut chain) = (12, seal.crc);
+    for at in 0..4 {
+        let value = at.to_string();
+        let record = Record { kind: Kind::Set, version: Version(1000 + at), expiry: None, key: b"late", value: value.as_bytes() };
+        let mut payload = u32::try_from(record.encoded_len()).unwrap().to_le_bytes().to_vec();
+        record.encode(&mut payload);
+        let first_lsn = Lsn(seal.first_lsn.0 + at);
+        let durable = Lsn(first_lsn.0 - 1);
+        let (kind, records) = (FrameType::Data, 1);
+        let mut header =
+            FrameHeader { kind, records, first_lsn, durable, previous: chain, payload_len: payload.len().try_into().unwrap(), ..seal };
+        let bytes = segments.get_mut(&(last + 2)).unwrap();
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes.extend(header.seal(salt, &payload, crc32c));
+        bytes.extend(payload);
+        chain = header.crc;
+    }
+    (segments, last + 1)
+}
+
+#[test]
+fn two_segments_that_begin_at_the_same_lsn() {
+    let (segments, empty) = with_an_empty_segment();
+    let data = directory(&segments);
+    let records = logged(data.path());
+    let state = replayed(records.iter());
+    assert_eq!(state["late"].0, "3");
+    let checked = osprey(&["check"], data.path());
+    assert_eq!(checked.code, Some(0), "{}", checked.out);
+    assert!(checked.out.contains(&format!("{}: 4096 bytes, 0 frames, 0 records; open", SegmentNumber(empty))), "{}", checked.out);
+    assert_eq!(dumped(data.path()), state);
+    // A copy, whole, and as of moments in front of the empty one, at it, and behind.
+    let copies = tempfile::tempdir().unwrap();
+    let copy = copies.path().join("copy");
+    tool::done(["backup", text(&copy), text(data.path())]);
+    let last = records.last().unwrap().lsn();
+    for lsn in last - 6..=last {
+        let restored = copies.path().join(lsn.to_string());
+        tool::done(["restore", text(&copy), text(&restored), "--at", &lsn.to_string()]);
+        assert_eq!(dumped(&restored), replayed(records.iter().filter(|record| record.lsn() <= lsn)), "{lsn}");
+        assert_eq!(osprey(&["check"], &restored).code, Some(0), "{lsn}");
+        Setup::new(&restored).start().stop();
+    }
+    // Damage in front of it, in it, behind it, and without it.
+    for (number, at, lost) in
+        [(empty - 1, 4096 + 100, true), (empty, 40, false), (empty, 60, false), (empty + 1, 4096 + 70, true), (empty + 1, 40, false)]
+    {
+        let mut damaged = segments.clone();
+        damaged.get_mut(&number).unwrap()[at] ^= 1;
+        check_repair(&format!("byte {at} of segment {number}"), &damaged, &records, lost);
+    }
+    // Salt and epoch of the last run are in this header only: where more than a bit of it is damaged, nobody can tell what was there.
+    let mut damaged = segments.clone();
+    damaged.get_mut(&(empty + 1)).unwrap()[40..48].fill(0xFF);
+    let ran = osprey(&["repair", "--yes"], directory(&damaged).path());
+    let said =
+        format!("whether records are lost behind LSN {} cannot be told: nothing in {} can be read\n", last - 4, SegmentNumber(empty + 1));
+    assert!(ran.out.contains(&said) && !ran.out.contains("no record is lost"), "{}", ran.out);
+    let mut damaged = segments.clone();
+    damaged.remove(&empty);
+    check_repair("without it", &damaged, &records, false);
+    Setup::new(data.path()).start().stop();
+    assert_eq!(dumped(data.path()), state);
+}
+
+/// Repairs, and looks whether all is there that isn't named.
+fn check_repair(what: &str, damaged: &Segments, records: &[Logged], loses: bool) {
+    let data = directory(damaged);
+    let checked = osprey(&["check"], data.path());
+    assert_eq!(checked.code, Some(1), "{what}: {}", checked.out);
+    let repaired = osprey(&["repair", "--yes"], data.path());
+    assert_eq!(repaired.code, Some(0), "{what}: {}{}", repaired.out, repaired.err);
+    let lost = named_lost(&repaired.out);
+    assert_eq!(!lost.is_empty(), loses, "{what}: {}", repaired.out);
+    assert_eq!(dumped(data.path()), replayed(records.iter().filter(|record| !lost.contains(&record.lsn()))), "{what}: {}", repaired.out);
+    assert_eq!(osprey(&["check"], data.path()).code, Some(0), "{what}");
+    Setup::new(data.path()).start().stop();
 }
 
 #[test]

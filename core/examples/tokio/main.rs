@@ -55,16 +55,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn accept(host: Rc<Host>, listener: TcpListener) {
     loop {
-        match listener.accept().await {
-            Ok((socket, _)) => {
-                spawn_local(connection(Rc::clone(&host), socket));
-            }
+        let Ok((socket, _)) = listener.accept().await else {
             // Out of descriptors: others will be closed.
-            Err(error) => {
-                eprintln!("accept: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        spawn_local(connection(Rc::clone(&host), socket));
     }
 }
 

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::{Checked, Rule, Subject, Violation};
 use crate::storage::{LogFiles as _, SegmentNumber, SnapshotName, SnapshotOp, Storage as _, StorageDone, StorageOp};
@@ -164,17 +165,17 @@ impl<'a, S: Subject> Driver<'a, S> {
             let number = expected.number;
             let mut lengths = listed.iter().filter(|(listed, _)| *listed == number);
             let Some(&(_, length)) = lengths.next() else {
-                return broken(rule, format!("{number} is not listed: {listed:?}"));
+                return broken(rule, format!("{number} is not listed, but {}", listing(&listed)));
             };
             if lengths.next().is_some() {
-                return broken(Rule::ListsAll, format!("{number} is listed twice: {listed:?}"));
+                return broken(Rule::ListsAll, format!("{number} is listed twice: {}", listing(&listed)));
             }
             if length < expected.end() {
                 return broken(rule, format!("{number} has {length} bytes, {} were written", expected.end()));
             }
-            if expected.length.is_some_and(|expected| expected != length) {
+            if let Some(expected) = expected.length.filter(|&expected| expected != length) {
                 let rule = if rule == Rule::TruncateIsDurable { rule } else { Rule::TrimmedToLength };
-                return broken(rule, format!("{number} has {length} bytes, not {:?}", expected.length));
+                return broken(rule, format!("{number} has {length} bytes, not {expected}"));
             }
             let content = self.read_all(number, length)?;
             compare(expected, &content, rule)?;
@@ -233,7 +234,7 @@ impl<'a, S: Subject> Driver<'a, S> {
                 _ if lengths_only => Rule::SnapshotIsWhole,
                 _ => rule,
             };
-            return broken(rule, format!("{listed:?} instead of {expected:?}"));
+            return broken(rule, format!("there is {}, instead of {}", listing(&listed), listing(&expected)));
         }
         for (name, bytes) in snapshots {
             let mut content = Vec::new();
@@ -265,6 +266,7 @@ fn compare(expected: &Expected, content: &[u8], rule: Rule) -> Result<(), Violat
     for (offset, data) in &expected.pieces {
         let range = usize::try_from(*offset).ok().map(|begin| begin..begin + data.len()).unwrap_or_default();
         if content.get(range.clone()) != Some(data) {
+            let rule = if rule == Rule::ListsAll { Rule::AppendedIsThere } else { rule };
             return broken(rule, format!("{}: the {} bytes at {offset} are not those that were written", expected.number, data.len()));
         }
         zeros.get_mut(range).unwrap_or_default().fill(false);
@@ -288,6 +290,12 @@ fn is_whole(asked: &StorageOp, back: &StorageOp) -> bool {
         ) => (name, offset) == (name_back, offset_back) && buffer_back.len() <= buffer.len(),
         _ => asked == back,
     }
+}
+
+/// Files with their lengths, for messages.
+pub(super) fn listing<N: fmt::Display>(files: &[(N, u64)]) -> String {
+    let files: Vec<_> = files.iter().map(|(name, length)| format!("{name} with {length} bytes")).collect();
+    if files.is_empty() { String::from("nothing") } else { files.join(", ") }
 }
 
 /// What an operation is called in messages.

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::driver::{Driver, Expected, broken, bytes};
+use super::driver::{Driver, Expected, broken, bytes, listing};
 use super::{Rule, Subject, Violation};
 use crate::storage::{LogFiles as _, SegmentNumber, SnapshotOp, StorageOp};
 use crate::wal::segment::HEADER_BYTES;
@@ -285,10 +285,10 @@ fn recovery_reads_and_cuts(driver: &mut Driver<'_, impl Subject>) -> Checked {
         }
         let listed = driver.list()?;
         if listed.iter().any(|(number, _)| *number == SegmentNumber(3)) {
-            return broken(Rule::RemoveIsDurable, format!("{listed:?} after the removal of the third"));
+            return broken(Rule::RemoveIsDurable, format!("there is {} after the removal of the third", listing(&listed)));
         }
         if listed.iter().all(|&(number, found)| number != cut.number || found != length) {
-            return broken(Rule::TruncateIsDurable, format!("{listed:?} after the second was cut to {length} bytes"));
+            return broken(Rule::TruncateIsDurable, format!("there is {} after the second was cut to {length} bytes", listing(&listed)));
         }
         let content = driver.read_all(cut.number, length)?;
         for (offset, data) in &cut.pieces {

@@ -22,6 +22,53 @@ use crate::wal::segment::HEADER_BYTES;
 use driver::Driver;
 
 /// Storage to be checked, and how it is treated.
+///
+/// ```
+/// use osprey_core::conformance::{Subject, check};
+/// use osprey_core::storage::memory::MemoryStorage;
+///
+/// struct InMemory;
+///
+/// impl Subject for InMemory {
+///     type Storage = MemoryStorage;
+///
+///     fn create(&mut self) -> MemoryStorage {
+///         MemoryStorage::new()
+///     }
+///
+///     fn kill(&mut self, storage: MemoryStorage) -> MemoryStorage {
+///         storage // of files: close them, open the directory anew
+///     }
+///
+///     fn cuts_power(&self) -> bool {
+///         true
+///     }
+///
+///     fn cut_power(&mut self, storage: MemoryStorage) -> MemoryStorage {
+///         storage // of files: lose what was not synced
+///     }
+///
+///     fn snapshots(&self) -> bool {
+///         true
+///     }
+///
+///     fn segment_bytes(&self) -> u64 {
+///         32 << 10
+///     }
+///
+///     fn always_synced(&self) -> bool {
+///         false
+///     }
+///
+///     fn wait(&mut self, looks: u32) -> bool {
+///         looks < 1_000 // it does everything at once
+///     }
+/// }
+///
+/// let checked = check(&mut InMemory)?;
+/// assert!(checked.kills > 0 && checked.power_cuts > 0 && checked.snapshots);
+/// # Ok::<(), osprey_core::conformance::Violation>(())
+/// ```
 pub trait Subject {
     /// What is checked.
     type Storage: Storage + LogFiles;
@@ -65,6 +112,12 @@ pub trait Subject {
 }
 
 /// What storage owes. The texts say it.
+///
+/// ```
+/// use osprey_core::conformance::Rule;
+///
+/// assert_eq!(Rule::NewIsEmpty.text(), "new storage holds no segment and no snapshot");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "see `Rule::text`")]
 pub enum Rule {
@@ -111,7 +164,7 @@ impl Rule {
             Self::ListsAll => {
                 "every segment that was started and not removed is listed once, with a length that holds all that was appended"
             }
-            Self::AppendedIsThere => "what was appended stands at its offset, also after the process's end",
+            Self::AppendedIsThere => "a segment's header and what was appended stand at their offsets, also after the process's end",
             Self::OthersAreZeros => "what was not written reads as zeros: between appends, and behind the last up to the segment's length",
             Self::SyncedIsDurable => {
                 "an append with `sync`, and a sync, outlive a loss of power, with everything that was appended to the segment before"
@@ -137,9 +190,62 @@ impl Rule {
             Self::EngineRecovers => "an engine that is recovered has everything that was acknowledged",
         }
     }
+
+    /// What it mostly is, where the storage is files; empty where there is nothing to say.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::DoneWithoutError => "To remove or discard what isn't there is no failure.",
+            Self::EndsOnce => "Return it from `submit` if it is done, else keep it and return it from `poll`, failed or not.",
+            Self::ReservedIsNoSegment | Self::DraftIsNoSnapshot => "Write it under a name that `segments` and `snapshots` don't list.",
+            Self::StartIsAtomic | Self::PublishIsAtomic | Self::StartIsDurable | Self::PublishIsDurable => {
+                "Write, sync the file, give it its name, sync the directory: in this order."
+            }
+            Self::RemoveIsDurable | Self::SnapshotRemoveIsDurable => "Sync the directory after the removal.",
+            Self::StartReplaces => "Rename the new file over it.",
+            Self::ListsAll => "Numbers in names have eight digits or more.",
+            Self::AppendedIsThere => {
+                "A write of the system's may take less than it is given; a file that was opened for appending ignores the offset."
+            }
+            Self::OthersAreZeros => "A file that is used again has to be emptied first.",
+            Self::SyncedIsDurable => "Sync that very file, after the write has returned.",
+            Self::ReadsWhole => {
+                "A read of the system's may give less than was asked for: read on until the buffer is full or the end has come."
+            }
+            Self::TruncateIsDurable => "Sync the file after cutting it.",
+            Self::RecoverySyncIsDurable => "Sync the file and the directory: the run before may have ended before it did.",
+            Self::CreateBeginsAnew => "Cut what is there to nothing.",
+            Self::SnapshotIsWhole => "Write at the offset that is given, and sync the file before it gets its name.",
+            Self::SnapshotReadsWhole => "Read on until the buffer is full or the end has come, and cut the buffer there.",
+            Self::NewIsEmpty | Self::ComesBackWhole | Self::TrimmedToLength | Self::EngineRecovers => "",
+        }
+    }
 }
 
 /// How storage breaks the contract.
+///
+/// ```
+/// use osprey_core::conformance::{Rule, Subject, check};
+/// use osprey_core::storage::memory::MemoryStorage;
+///
+/// /// Its storage goes with the process.
+/// struct Forgets;
+///
+/// impl Subject for Forgets {
+///     type Storage = MemoryStorage;
+///
+///     fn create(&mut self) -> MemoryStorage {
+///         MemoryStorage::new()
+///     }
+///
+///     fn kill(&mut self, _: MemoryStorage) -> MemoryStorage {
+///         MemoryStorage::new()
+///     }
+/// }
+///
+/// let violation = check(&mut Forgets).expect_err("what was acknowledged is gone");
+/// assert_eq!(violation.rule, Rule::ListsAll);
+/// assert!(violation.to_string().starts_with("the rule \"every segment that was started"), "{violation}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The rule that is broken.
@@ -150,13 +256,26 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the rule \"{}\" is broken: {}", self.rule.text(), self.found)
+        write!(f, "the rule \"{}\" is broken: {}", self.rule.text(), self.found)?;
+        match self.rule.hint() {
+            "" => Ok(()),
+            hint => write!(f, ". {hint}"),
+        }
     }
 }
 
 impl core::error::Error for Violation {}
 
 /// What was checked.
+///
+/// ```
+/// use osprey_core::conformance::Checked;
+///
+/// // What a test should insist on, so that it can't pass for want of anything checked.
+/// let checked = Checked { operations: 500, kills: 20, power_cuts: 0, snapshots: true };
+/// assert!(checked.operations > 0 && checked.kills > 0);
+/// assert_eq!(checked.power_cuts, 0, "the subject can't cut the power");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// Operations that ended as they should.
@@ -169,10 +288,43 @@ pub struct Checked {
     pub snapshots: bool,
 }
 
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operations, kills, power_cuts, snapshots } = self;
+        write!(f, "{operations} operations, {kills} kills, {power_cuts} power cuts")?;
+        if *power_cuts == 0 {
+            f.write_str("; NOT checked: what outlives a loss of power (`Subject::cut_power`)")?;
+        }
+        f.write_str(if *snapshots { "" } else { "; NOT checked: snapshots (`Subject::snapshots`)" })
+    }
+}
+
 /// Checks everything.
 ///
 /// # Errors
 /// The first rule that was found broken.
+///
+/// ```
+/// use osprey_core::conformance::{Subject, check};
+/// use osprey_core::storage::memory::MemoryStorage;
+///
+/// struct InMemory;
+///
+/// impl Subject for InMemory {
+///     type Storage = MemoryStorage;
+///
+///     fn create(&mut self) -> MemoryStorage {
+///         MemoryStorage::new()
+///     }
+///
+///     fn kill(&mut self, storage: MemoryStorage) -> MemoryStorage {
+///         storage
+///     }
+/// }
+///
+/// assert!(check(&mut InMemory)?.operations > 100);
+/// # Ok::<(), osprey_core::conformance::Violation>(())
+/// ```
 pub fn check(subject: &mut impl Subject) -> Result<Checked, Violation> {
     debug_assert!(subject.segment_bytes() >= 8 * HEADER_BYTES);
     let mut driver = Driver::new(subject);

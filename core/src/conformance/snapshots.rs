@@ -94,7 +94,9 @@ fn published(driver: &mut Driver<'_, impl Subject>) -> Checked {
             let StorageOp::Snapshot(SnapshotOp::Read { buffer, .. }) = driver.run_one(read)? else { continue };
             let expected = content.get(offset..).and_then(|rest| rest.get(..there)).unwrap_or_default();
             if buffer != expected {
-                let found = format!("{} bytes for {room} at {offset} of a snapshot of {len} bytes, or others", buffer.len());
+                let what = if buffer.len() == there { "others than were written" } else { "another number" };
+                let found =
+                    format!("{room} bytes asked for at {offset} of a snapshot of {len} bytes: a buffer of {}, {what}", buffer.len());
                 return broken(Rule::SnapshotReadsWhole, found);
             }
         }

@@ -25,6 +25,15 @@ impl<S: Storage, C: Clock> Db<S, C> {
     ///
     /// # Errors
     /// Those of `work`; and those of storage, which come before them.
+    ///
+    /// ```
+    /// # use osprey_core::{db::Db, engine::{DatabaseId, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
+    /// db.batch(|db| (0..1000).try_for_each(|_| db.incr(b"visits", 1).map(drop)))?; // one append
+    /// assert_eq!(db.incr(b"visits", 0)?, 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn batch<T, E: From<Error>>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
         let outer = self.batching;
         let batching = Batching { outer, db: self };

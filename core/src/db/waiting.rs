@@ -61,9 +61,11 @@ impl<S: Storage, C: Clock> Db<S, C> {
 
     /// Goes on with the log, by one operation at least.
     pub(super) fn go_on(&mut self) -> Result<(), Error> {
-        if self.engine.drive(&mut self.storage)? {
-            return Ok(());
-        }
+        if self.engine.drive(&mut self.storage)? { Ok(()) } else { self.wait_for_storage() }
+    }
+
+    /// Waits for one of the operations that are under way.
+    pub(super) fn wait_for_storage(&mut self) -> Result<(), Error> {
         if self.storage.under_way == 0 {
             // Only memory can be what it is waiting for.
             return Err(Error::Stalled);
@@ -75,17 +77,18 @@ impl<S: Storage, C: Clock> Db<S, C> {
         Ok(())
     }
 
-    /// Does what is due, and a step of a snapshot.
-    pub(super) fn attend(&mut self, now: Millis) -> Result<(), Error> {
+    /// Does what is due, and a step of a snapshot. Returns whether storage has done anything.
+    pub(super) fn attend(&mut self, now: Millis) -> Result<bool, Error> {
         self.tick_at = self.engine.tick(now);
         if self.engine.wants_snapshot_slice() {
             let mut steps = 1..=1;
             self.engine.snapshot_slice(now, || steps.next().is_some());
         }
-        if self.engine.drive(&mut self.storage)? {
+        let driven = self.engine.drive(&mut self.storage)?;
+        if driven {
             // What has ended may have set a deadline.
             self.tick_at = self.engine.tick(now);
         }
-        Ok(())
+        Ok(driven)
     }
 }

@@ -17,6 +17,25 @@ use crate::units::{Lsn, Millis, Version};
 use crate::wal::writer::LogWriter;
 
 /// What a call has done or found out, and what that waits for.
+///
+/// ```
+/// use osprey_core::engine::SyncPolicy;
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// let set = engine.set(Millis(1_000), b"key", b"value", &SetOptions::default());
+/// let version = set.map(|version| version.0);
+/// assert_eq!(version.result, Ok(1));
+/// // Whoever asked may be told when storage has the log up to here.
+/// assert_eq!(version.after, Some(engine.last_lsn()));
+/// assert!(version.waits(engine.watermark()));
+/// while engine.drive(&mut storage)? {}
+/// assert!(!version.waits(engine.watermark()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a result may only be shown when the log has come as far as it says"]
 pub struct Answer<T> {
@@ -41,6 +60,22 @@ impl<T> Answer<T> {
 }
 
 /// A key's value with what belongs to it, lent from the store.
+///
+/// ```
+/// use osprey_core::engine::{Entry, SetExpiry};
+/// use osprey_core::units::Version;
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// let options = SetOptions { expiry: SetExpiry::In(500), ..SetOptions::default() };
+/// engine.set(Millis(1_000), b"key", b"value", &options).result?;
+/// let entry = Entry { value: b"value", version: Version(1), expiry: Some(Millis(1_500)) };
+/// assert_eq!(engine.get(Millis(1_200), b"key").result, Ok(Some(entry)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'e> {
     /// The value.
@@ -146,7 +181,8 @@ impl Gate for Waits {
 type Counter = fn(&mut Counters) -> &mut u64;
 
 /// The same calls as the protocol's commands. Each takes the time as [`Engine::serve`] does, waits for nothing, allocates nothing but what the store and the log's next
-/// frame need, and answers [`Error::Busy`] where a client's request would wait: then storage has to be driven first. Keys are those of the protocol, 1 to
+/// frame need, and answers [`Error::Busy`] where a client's request would wait: then storage has to be driven first. Each is bounded by its arguments: one lookup a key, and a copy of the
+/// values that it is given; [`Engine::scan`] by its count. Keys are those of the protocol, 1 to
 /// [`key_bytes_max`](request::Limits::key_bytes_max) bytes without control characters and spaces, so that any database can be served.
 ///
 /// ```
@@ -175,6 +211,20 @@ type Counter = fn(&mut Counters) -> &mut u64;
 /// ```
 impl Engine {
     /// The value of a key; as `GET`. Bounded: one lookup.
+    ///
+    /// ```
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    /// engine.set(Millis(1_000), b"key", b"value", &SetOptions::default()).result?;
+    /// let found = engine.get(Millis(1_000), b"key");
+    /// let waits_for = found.after; // the write isn't in the log yet, so that this isn't certain
+    /// assert_eq!(found.result?.map(|entry| entry.value), Some(&b"value"[..]));
+    /// assert_eq!(waits_for, Some(engine.last_lsn()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn get(&mut self, now: Millis, key: &[u8]) -> Answer<Option<Entry<'_>>> {
         self.find(now, key).map(|spot| spot.and_then(|spot| self.store.record_at(spot)).map(Entry::from))
     }
@@ -193,6 +243,19 @@ impl Engine {
     }
 
     /// The values of several keys, fewer than [`words_max`](request::Limits::words_max), all of the same moment; as `MGET`.
+    ///
+    /// ```
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    /// engine.set_many(Millis(1_000), &[(b"one", b"1"), (b"two", b"2")]).result?;
+    /// let entries = engine.get_many(Millis(1_000), &[b"two", b"three"]).result?;
+    /// let values: Vec<_> = entries.map(|entry| entry.map(|entry| entry.value)).collect();
+    /// assert_eq!(values, [Some(&b"2"[..]), None]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn get_many<'e>(&'e mut self, now: Millis, keys: &'e [&'e [u8]]) -> Answer<Entries<'e>> {
         let words_max = self.options.limits.request.words_max;
         let check = |engine: &Self| {
@@ -214,17 +277,56 @@ impl Engine {
     }
 
     /// Whether there is such a key; as `EXISTS`.
+    ///
+    /// ```
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    /// assert_eq!(engine.exists(Millis(1_000), b"key").result, Ok(false));
+    /// engine.set(Millis(1_000), b"key", b"", &SetOptions::default()).result?;
+    /// assert_eq!(engine.exists(Millis(1_000), b"key").result, Ok(true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn exists(&mut self, now: Millis, key: &[u8]) -> Answer<bool> {
         self.call(now, key, |counters| &mut counters.exists, |engine, waits, hash| engine.execute_exists(waits, hash, key))
     }
 
     /// How long a key stays; as `TTL`.
+    ///
+    /// ```
+    /// use osprey_core::engine::TimeToLive;
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    ///
+    /// engine.set(Millis(1_000), b"key", b"value", &SetOptions::default()).result?;
+    /// assert_eq!(engine.ttl(Millis(1_000), b"key").result, Ok(TimeToLive::Endless));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ttl(&mut self, now: Millis, key: &[u8]) -> Answer<TimeToLive> {
         let left = self.call(now, key, |counters| &mut counters.ttl, |engine, waits, hash| engine.execute_ttl(waits, hash, key));
         left.map(|left| left.map_or(TimeToLive::NoKey, |left| left.map_or(TimeToLive::Endless, TimeToLive::Ms)))
     }
 
     /// Gives a key a value, on the conditions that `options` names; as `SET`. Returns the value's version.
+    ///
+    /// ```
+    /// use osprey_core::engine::{Error, Presence};
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    ///
+    /// let absent = SetOptions { presence: Presence::Absent, ..SetOptions::default() };
+    /// assert!(engine.set(Millis(1_000), b"lock", b"me", &absent).result.is_ok());
+    /// assert_eq!(engine.set(Millis(1_000), b"lock", b"you", &absent).result, Err(Error::Exists));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set(&mut self, now: Millis, key: &[u8], value: &[u8], options: &SetOptions) -> Answer<Version> {
         self.call(
             now,
@@ -241,12 +343,40 @@ impl Engine {
     }
 
     /// Gives a key a value if its version is `current` ([`Version::NONE`]: if there is no such key); as `SET` with `VER`.
+    ///
+    /// ```
+    /// use osprey_core::engine::Error;
+    /// use osprey_core::units::Version;
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    ///
+    /// let first = engine.compare_and_set(Millis(1_000), b"key", Version::NONE, b"one").result?;
+    /// let second = engine.compare_and_set(Millis(1_000), b"key", first, b"two").result?;
+    /// let outdated = engine.compare_and_set(Millis(1_000), b"key", first, b"three");
+    /// assert_eq!(outdated.result, Err(Error::Version(second)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn compare_and_set(&mut self, now: Millis, key: &[u8], current: Version, value: &[u8]) -> Answer<Version> {
         self.set(now, key, value, &SetOptions { version: Some(current), ..SetOptions::default() })
     }
 
     /// Gives several keys their values, all or none, also over a crash; as `MSET`. Twice as many as there are must be fewer than
     /// [`words_max`](request::Limits::words_max), and the values together have [`value_bytes_max`](request::Limits::value_bytes_max) bytes at most.
+    ///
+    /// ```
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    /// let set = engine.set_many(Millis(1_000), &[(b"from", b"90"), (b"to", b"110")]);
+    /// assert_eq!((set.result, set.after), (Ok(()), Some(engine.last_lsn())));
+    /// assert_eq!(engine.store().len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_many(&mut self, now: Millis, pairs: &[(&[u8], &[u8])]) -> Answer<()> {
         let check = |engine: &Self| {
             engine.check_words(pairs.len().saturating_mul(2))?;
@@ -264,16 +394,55 @@ impl Engine {
     }
 
     /// Removes a key, of this version if one is given; as `DEL`. Returns whether it was there.
+    ///
+    /// ```
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    /// engine.set(Millis(1_000), b"key", b"value", &SetOptions::default()).result?;
+    /// assert_eq!(engine.delete(Millis(1_000), b"key", None).result, Ok(true));
+    /// assert_eq!(engine.delete(Millis(1_000), b"key", None).result, Ok(false));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delete(&mut self, now: Millis, key: &[u8], version: Option<Version>) -> Answer<bool> {
         self.call(now, key, |counters| &mut counters.del, |engine, waits, hash| engine.execute_del(waits, hash, key, version))
     }
 
     /// Adds to a number, which is 0 where there is no such key; as `INCR`. Returns the sum.
+    ///
+    /// ```
+    /// use osprey_core::engine::Error;
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    ///
+    /// assert_eq!(engine.incr(Millis(1_000), b"visits", 41).result, Ok(41));
+    /// assert_eq!(engine.incr(Millis(1_000), b"visits", 1).result, Ok(42));
+    /// assert_eq!(engine.incr(Millis(1_000), b"visits", i64::MAX).result, Err(Error::OutOfRange));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn incr(&mut self, now: Millis, key: &[u8], delta: i64) -> Answer<i64> {
         self.call(now, key, |counters| &mut counters.incr, |engine, waits, hash| engine.execute_add(waits, hash, key, delta.into()))
     }
 
     /// Lets a key end in `ms` milliseconds, with 0 at once, if its version is that which is given; as `EXPIRE`. Returns whether it was there.
+    ///
+    /// ```
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    /// engine.set(Millis(1_000), b"key", b"value", &SetOptions::default()).result?;
+    /// assert_eq!(engine.expire(Millis(1_000), b"key", 500, None).result, Ok(true));
+    /// assert_eq!(engine.exists(Millis(1_499), b"key").result, Ok(true));
+    /// assert_eq!(engine.exists(Millis(1_500), b"key").result, Ok(false));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn expire(&mut self, now: Millis, key: &[u8], ms: u64, version: Option<Version>) -> Answer<bool> {
         self.call(
             now,
@@ -287,6 +456,21 @@ impl Engine {
     }
 
     /// Takes a key's expiry away; as `PERSIST`. Returns whether the key was there.
+    ///
+    /// ```
+    /// use osprey_core::engine::TimeToLive;
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    ///
+    /// engine.set(Millis(1_000), b"key", b"value", &SetOptions::default()).result?;
+    /// engine.expire(Millis(1_000), b"key", 500, None).result?;
+    /// assert_eq!(engine.persist(Millis(1_000), b"key").result, Ok(true));
+    /// assert_eq!(engine.ttl(Millis(9_000), b"key").result, Ok(TimeToLive::Endless));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn persist(&mut self, now: Millis, key: &[u8]) -> Answer<bool> {
         self.call(now, key, |counters| &mut counters.persist, |engine, waits, hash| engine.execute_persist(waits, hash, key))
     }
@@ -294,6 +478,25 @@ impl Engine {
     /// Shows some keys with their entries to `visit`, beginning at a cursor, which is 0 at first, and returns the next cursor; `None`: that was all. As `SCAN`: a key that is
     /// there from the first call to the last is shown at least once, whatever is written between. Looks at about `count` keys, 10,000 at most, beside some hundred, and
     /// shows those that begin with `prefix`.
+    ///
+    /// ```
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    /// for number in 0..1000 {
+    ///     engine.incr(Millis(1_000), format!("user:{number}").as_bytes(), 1).result?;
+    ///     while engine.drive(&mut storage)? {}
+    /// }
+    /// let (mut cursor, mut keys) = (Some(0), std::collections::BTreeSet::new());
+    /// while let Some(at) = cursor {
+    ///     let scanned = engine.scan(Millis(1_000), at, 100, b"user:1", |key, _| drop(keys.insert(key.to_vec())));
+    ///     cursor = scanned.result?;
+    /// }
+    /// assert_eq!(keys.len(), 1 + 10 + 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn scan(
         &mut self,
         now: Millis,

@@ -101,7 +101,7 @@ impl Error {
                 SnapshotFailure::Storage(StorageError::NoSpace) | SnapshotFailure::LogFirst => ErrorCode::ReadOnly,
                 SnapshotFailure::OutOfMemory => ErrorCode::Oom,
                 SnapshotFailure::Unsupported
-                | SnapshotFailure::Storage(StorageError::Io(_))
+                | SnapshotFailure::Storage(StorageError::Io(_) | StorageError::NotAskedFor)
                 | SnapshotFailure::Unverified(_)
                 | SnapshotFailure::Damaged(..)
                 | SnapshotFailure::Stopping => ErrorCode::Internal,

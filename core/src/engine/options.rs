@@ -1,5 +1,7 @@
 //! How an engine is to run: its bounds, and what a host decides.
 
+use core::fmt;
+
 use super::{DatabaseId, SnapshotOptions, SyncPolicy};
 use crate::checksum::{Checksum, crc32c};
 use crate::protocol::request;
@@ -8,6 +10,22 @@ use crate::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
 use crate::wal::segment::HEADER_BYTES;
 
 /// Bounds of everything that a client can make large.
+///
+/// ```
+/// use osprey_core::engine::Limits;
+/// use osprey_core::protocol::request;
+///
+/// // What a program on a small machine lets its clients ask for.
+/// let limits = Limits {
+///     request: request::Limits { key_bytes_max: 32, value_bytes_max: 512, line_bytes_max: 128, words_max: 16 },
+///     memory_bytes_max: 48 << 10,
+///     reply_bytes_max: 2 << 10,
+///     unsent_bytes_soft_max: 1 << 10,
+///     recent_slots_log2: 4,
+///     ..Limits::default()
+/// };
+/// assert_eq!(limits.requests_per_call, 1024);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Of requests.
@@ -38,7 +56,21 @@ impl Default for Limits {
 }
 
 /// Random numbers, from a good source, new for every run.
-#[derive(Clone, Copy, Debug)]
+///
+/// ```
+/// use osprey_core::engine::{DatabaseId, Entropy, Options};
+///
+/// fn random<const N: usize>() -> [u8; N] {
+///     // In earnest: the `getrandom` crate, or the machine's generator.
+/// # let mut bytes = [0; N];
+/// # std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut bytes).unwrap();
+/// # bytes
+/// }
+///
+/// let entropy = Entropy { hash_key: random(), salt: u64::from_le_bytes(random()), database: DatabaseId(random()) };
+/// assert_ne!(entropy.hash_key, Options::new(Entropy { hash_key: random(), ..entropy }).entropy.hash_key);
+/// ```
+#[derive(Clone, Copy)]
 pub struct Entropy {
     /// Against hash flooding.
     pub hash_key: [u8; 16],
@@ -46,6 +78,13 @@ pub struct Entropy {
     pub salt: u64,
     /// Names the database if it is new.
     pub database: DatabaseId,
+}
+
+/// Without what is secret.
+impl fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entropy").field("database", &self.database).finish_non_exhaustive()
+    }
 }
 
 /// How an engine is to run.

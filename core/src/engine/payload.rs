@@ -24,7 +24,9 @@ const LINE_END: &[u8] = b"\r\n";
 /// let (_, lent) = engine.serve_lending(Millis(1), &mut session, b"GET key\r\n", &mut out, 8);
 /// let mut payload = lent.expect("it has eight bytes or more");
 /// assert_eq!(out, b"VALUE 9 1 -1\r\n");
+/// assert_eq!(payload.parts(), [&b"123456789"[..], b"\r\n"]);
 /// payload.advance(3); // so many were sent
+/// assert!(payload.len() == 8 && !payload.is_empty());
 /// payload.append_to(&mut out).expect("there is memory");
 /// assert_eq!(out, b"VALUE 9 1 -1\r\n456789\r\n");
 /// # Ok::<(), Box<dyn std::error::Error>>(())

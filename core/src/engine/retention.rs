@@ -11,6 +11,15 @@ use crate::storage::{SegmentNumber, SnapshotName, SnapshotOp};
 use crate::units::{Lsn, Millis};
 
 /// What is kept so that an earlier moment can be restored; 0: nothing.
+///
+/// ```
+/// use osprey_core::engine::{Retention, SnapshotOptions};
+///
+/// // Any moment of the last day can be restored.
+/// let retention = Retention { keep_ms: 24 * 3_600_000, ..Retention::default() };
+/// let options = SnapshotOptions { retention, ..SnapshotOptions::default() };
+/// assert_eq!((options.retention.keep_ms, options.retention.keep_bytes), (86_400_000, 0));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Retention {
     /// The moments of so many milliseconds.

@@ -14,6 +14,21 @@ use crate::record::OutOfMemory;
 use crate::units::Millis;
 
 /// What [`Engine::serve`] did.
+///
+/// ```
+/// use osprey_core::engine::{Next, Served, Session};
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// let (mut session, mut out) = (Session::new(), Vec::new());
+/// let served = engine.serve(Millis(1_000), &mut session, b"PING\r\nQUIT\r\nPING\r\n", &mut out);
+/// assert_eq!(served, Served { consumed: 12, next: Next::Close });
+/// assert_eq!(out, b"PONG\r\nBYE\r\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Served {
     /// So many bytes of the input are done with.
@@ -23,6 +38,27 @@ pub struct Served {
 }
 
 /// What a connection waits for.
+///
+/// ```
+/// use osprey_core::engine::{Next, Session};
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// let mut options = options;
+/// options.limits.requests_per_call = 2;
+/// let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// let (mut session, mut out) = (Session::new(), Vec::new());
+/// let mut serve = |engine: &mut Engine, input| engine.serve(Millis(1_000), &mut session, input, &mut out).next;
+/// assert_eq!(serve(&mut engine, b"PING\r\nPING\r\nPING\r\n"), Next::Again, "others come first");
+/// assert_eq!(serve(&mut engine, b"PING\r\n"), Next::Read { at_least: 1 });
+/// assert_eq!(serve(&mut engine, b"SET key 5\r\nvalue\r\n"), Next::Storage, "the log's first segment isn't there yet");
+/// while engine.drive(&mut storage)? {}
+/// assert_eq!(serve(&mut engine, b"SET key 5\r\nvalue\r\n"), Next::Read { at_least: 1 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// More input: the rest must be at least this long before another call can do anything.
@@ -47,12 +83,47 @@ impl Engine {
     /// Bounded: at most [`Limits::requests_per_call`](super::Limits::requests_per_call) requests, and no further one once `out` has
     /// [`Limits::unsent_bytes_soft_max`](super::Limits::unsent_bytes_soft_max); one request looks at [`words_max`](crate::protocol::request::Limits::words_max) keys at most. [`Next::Again`],
     /// [`Next::Flush`] and [`Next::Storage`] always leave some input.
+    ///
+    /// ```
+    /// use osprey_core::engine::{Next, Session};
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    ///
+    /// let (mut session, mut out) = (Session::new(), Vec::new());
+    /// let served = engine.serve(Millis(1_000), &mut session, b"PING\r\nGET key\r\nSET key 5\r\nval", &mut out);
+    /// assert_eq!(out, b"PONG\r\nNOT_FOUND\r\n");
+    /// // The SET comes again, with the rest of it: a line, five bytes of value and the line's end.
+    /// assert_eq!((served.consumed, served.next), (15, Next::Read { at_least: 17 }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn serve(&mut self, now: Millis, session: &mut Session, input: &[u8], out: &mut Vec<u8>) -> Served {
         self.serve_lending(now, session, input, out, usize::MAX).0
     }
 
     /// As [`Engine::serve`], but ends behind a `GET` whose value has `lend_bytes_min` bytes or more, and does not copy that: `out` ends with its `VALUE` line, and
     /// the payload that follows is lent.
+    ///
+    /// ```
+    /// use osprey_core::engine::Session;
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    ///
+    /// engine.set(Millis(1_000), b"image", &[0xFF; 100_000], &SetOptions::default()).result?;
+    /// while engine.drive(&mut storage)? {}
+    /// let (mut session, mut out) = (Session::new(), Vec::new());
+    /// let (_, lent) = engine.serve_lending(Millis(1_000), &mut session, b"GET image\r\n", &mut out, 64 << 10);
+    /// let payload = lent.expect("it is 64 KiB or more");
+    /// assert_eq!(out, b"VALUE 100000 1 -1\r\n");
+    /// // What a host may pass to `writev`, behind `out`.
+    /// assert_eq!(payload.parts().map(<[u8]>::len), [100_000, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn serve_lending(
         &mut self,
         now: Millis,

@@ -65,6 +65,22 @@ impl Session {
     }
 
     /// Whether some reply still waits for the log.
+    ///
+    /// ```
+    /// use osprey_core::engine::Session;
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    ///
+    /// let (mut session, mut unsent) = (Session::new(), Vec::new());
+    /// engine.serve(Millis(1_000), &mut session, b"INCR visits\r\n", &mut unsent);
+    /// assert!(session.gated(engine.watermark()));
+    /// while engine.drive(&mut storage)? {}
+    /// assert!(!session.gated(engine.watermark()), "all of it may be sent");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn gated(&self, watermark: Lsn) -> bool {
         self.gates.iter().any(|gate| gate.lsn > watermark)

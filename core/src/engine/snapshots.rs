@@ -33,6 +33,7 @@ mod walk;
 use alloc::vec::Vec;
 
 pub use options::SnapshotOptions;
+use outcome::Outcomes;
 pub use outcome::{SnapshotFailure, Ticket};
 
 use super::retention::Removals;
@@ -132,9 +133,10 @@ pub(super) struct Snapshots {
     /// The older generation takes more than there should be: it was asked whether it may go, since the last snapshot.
     room_made: bool,
     stopping: bool,
+    /// Somebody does nothing else but wait for the one that is being taken: its bandwidth isn't limited.
+    hurried: bool,
     started: u64,
-    finished: u64,
-    last: Result<(), SnapshotFailure>,
+    outcomes: Outcomes,
     retry_at: Millis,
     failures_in_a_row: u32,
     /// Log bytes of this run when the newest snapshot was begun, less those of runs before that came behind it.
@@ -163,9 +165,9 @@ impl Snapshots {
             requested: false,
             room_made: false,
             stopping: false,
+            hurried: false,
             started: 0,
-            finished: 0,
-            last: Ok(()),
+            outcomes: Outcomes::default(),
             retry_at: Millis(0),
             failures_in_a_row: 0,
             log_bytes_base: 0,
@@ -177,8 +179,8 @@ impl Snapshots {
     }
 
     /// How a snapshot that was waited for has ended, if it has.
-    pub(super) fn outcome(&self, Ticket(ticket): Ticket) -> Option<Result<(), SnapshotFailure>> {
-        (self.finished >= ticket).then_some(self.last)
+    pub(super) fn outcome(&self, ticket: Ticket) -> Option<Result<(), SnapshotFailure>> {
+        self.outcomes.of(ticket)
     }
 
     /// Whether one is being taken.
@@ -226,7 +228,7 @@ impl Snapshots {
                 let (offset, end) = (taking.offset, taking.end);
                 let Ok(data) = taking.writer.finish(end, taking.floor, taking.time) else {
                     self.fail(SnapshotFailure::OutOfMemory, now);
-                    return None;
+                    return self.poll(now, log, store);
                 };
                 taking.offset += data.len() as u64;
                 self.phase = Phase::Ending;
@@ -236,7 +238,7 @@ impl Snapshots {
                 let name = self.taking.as_ref()?.name();
                 let Ok(read) = self.read(name, offset) else {
                     self.fail(SnapshotFailure::OutOfMemory, now);
-                    return None;
+                    return self.poll(now, log, store);
                 };
                 read
             }
@@ -244,7 +246,7 @@ impl Snapshots {
                 let Ok(read) = self.read(name, offset) else {
                     // Without memory to look at it, it isn't known to be whole: everything stays.
                     self.phase = Phase::Idle;
-                    return None;
+                    return self.poll(now, log, store);
                 };
                 read
             }
@@ -299,6 +301,23 @@ impl Snapshots {
         }
     }
 
+    /// Whether it can be gone on with now: by a step of the walk or an operation, unless one is under way. What has to wait for time has a time in [`Snapshots::tick`].
+    pub(super) fn has_work(&self, now: Millis) -> bool {
+        match (self.options, &self.phase) {
+            (None, _) => false,
+            (Some(_), Phase::Idle) => self.requested && !self.stopping,
+            (Some(options), Phase::Walking { .. }) => {
+                self.wants_slice() || self.taking.as_ref().is_some_and(|taking| self.may_write_at(&options, taking) <= now)
+            }
+            (Some(_), _) => true,
+        }
+    }
+
+    /// Lifts the limit of the bandwidth for the one that is being taken.
+    pub(super) fn hurry(&mut self) {
+        self.hurried = self.taking.is_some();
+    }
+
     /// The publication isn't polled for in [`Snapshots::poll`] together with the footer, as it has to wait for it.
     pub(super) fn poll_publish(&mut self) -> Option<StorageOp> {
         if self.under_way || !matches!(self.phase, Phase::Publishing) {
@@ -310,9 +329,9 @@ impl Snapshots {
 
     /// Nobody has to wait for it any more.
     fn ended(&mut self, result: Result<(), SnapshotFailure>) {
-        self.finished = self.started;
-        self.last = result;
+        self.outcomes.note(self.started, result);
         self.taking = None;
+        self.hurried = false;
     }
 
     fn fail(&mut self, failure: SnapshotFailure, now: Millis) {

@@ -18,15 +18,25 @@ pub(super) struct Space {
     pub(super) newest: u64,
     /// The log behind its S0.
     pub(super) log: u64,
+    /// What is set aside for the log, and not written to yet.
+    pub(super) reserved: u64,
 }
 
+/// So much of the data's size may be set aside for the log beside the limit, percent: with what is written while a snapshot is taken, all of it stays below three times the data.
+const RESERVED_PERCENT: u64 = 10;
+
 impl Space {
+    /// What is set aside for the log, as far as it counts against the limit.
+    fn reserved(&self) -> u64 {
+        self.reserved.saturating_sub((self.coming / 100).saturating_mul(RESERVED_PERCENT))
+    }
+
     /// What log and snapshots should take at most; `None`: whatever they do.
     fn limit(&self, options: &SnapshotOptions) -> Option<u64> {
         let keeps_more = options.retention.keep_ms > 0 || options.retention.keep_bytes > 0;
         let bounded = options.stored_percent_max > 0 && !keeps_more;
-        // Next to little data the log may be as long as was asked for, twice: else one snapshot would follow the other.
-        let least = options.log_bytes_max.saturating_mul(2).saturating_add(self.coming);
+        // Next to little data the log may be as long as was asked for, twice, and its segments as large: else one snapshot would follow the other.
+        let least = options.log_bytes_max.saturating_mul(2).saturating_add(self.coming).saturating_add(self.reserved());
         bounded.then(|| (self.coming / 100).saturating_mul(options.stored_percent_max).max(least))
     }
 
@@ -34,7 +44,7 @@ impl Space {
     pub(super) fn is_due(&self, options: &SnapshotOptions) -> bool {
         let quarter = self.coming / 4;
         // With both generations' logs at a quarter the limit is just kept.
-        let needs = self.newest.saturating_add(self.log).saturating_add(self.coming).saturating_add(quarter);
+        let needs = [self.newest, self.log, self.coming, quarter, self.reserved()].into_iter().fold(0, u64::saturating_add);
         let slow_start = self.log > options.log_bytes_max.max(self.data / 2);
         // Log that brought new keys isn't given back by a snapshot.
         let overwritten = self.log.saturating_sub(self.coming.saturating_sub(self.newest));
@@ -43,7 +53,7 @@ impl Space {
 
     /// Whether there would be too much if so many bytes came.
     pub(super) fn passes(&self, options: &SnapshotOptions, coming: u64) -> bool {
-        self.limit(options).is_some_and(|limit| self.stored.saturating_add(coming) > limit)
+        self.limit(options).is_some_and(|limit| self.stored.saturating_add(self.reserved()).saturating_add(coming) > limit)
     }
 
     /// Whether a snapshot that has come to `position` of its walk, while `written` bytes of log were written, should hurry: else so much log will have come when it is there
@@ -68,7 +78,7 @@ mod tests {
 
     /// A snapshot would take 920 MiB.
     fn space(stored: u64, newest: u64, log: u64) -> Space {
-        Space { data: 1024 * MIB, coming: 920 * MIB, stored: stored * MIB, newest: newest * MIB, log: log * MIB }
+        Space { data: 1024 * MIB, coming: 920 * MIB, stored: stored * MIB, newest: newest * MIB, log: log * MIB, reserved: 0 }
     }
 
     #[test]
@@ -83,7 +93,8 @@ mod tests {
 
     #[test]
     fn little_data_has_room_for_its_log() {
-        let space = |log| Space { data: 64 * MIB, coming: 64 * MIB, stored: 64 * MIB, newest: 64 * MIB, log: log * MIB };
+        let reserved = 128 * MIB;
+        let space = |log| Space { data: 64 * MIB, coming: 64 * MIB, stored: 64 * MIB, newest: 64 * MIB, log: log * MIB, reserved };
         assert!(!space(256).is_due(&options()) && space(257).is_due(&options()));
         assert!(!space(0).passes(&options(), 512 * MIB) && space(0).passes(&options(), 513 * MIB));
     }
@@ -92,6 +103,8 @@ mod tests {
     fn a_third_snapshot_would_be_too_much() {
         assert!(space(2 * 920 + 230, 920, 230).passes(&options(), 920 * MIB));
         assert!(!space(920 + 230, 920, 230).passes(&options(), 920 * MIB));
+        let reserved = |mib| Space { reserved: mib * MIB, ..space(2 * 920 + 400, 920, 230) }.passes(&options(), 0);
+        assert!(!reserved(92) && !reserved(150) && reserved(155), "what is set aside for the log counts where it is much");
         let keeps = SnapshotOptions { retention: super::super::Retention { keep_ms: 1, keep_bytes: 0 }, ..options() };
         assert!(!space(9200, 920, 230).passes(&keeps, 920 * MIB), "what was asked for is kept");
     }

@@ -27,6 +27,25 @@ impl Engine {
     ///
     /// # Errors
     /// The log is damaged, or storage or memory fail; `files` are unchanged then.
+    ///
+    /// ```
+    /// use osprey_core::engine::{DatabaseId, Engine, Entropy, Options};
+    /// use osprey_core::storage::memory::MemoryStorage;
+    /// use osprey_core::units::Millis;
+    ///
+    /// let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// let mut storage = MemoryStorage::new();
+    /// let (mut engine, report) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// assert_eq!(report.segments, 0, "a new database");
+    /// while engine.drive(&mut storage)? {}
+    /// engine.incr(Millis(1_000), b"visits", 1).result?;
+    /// while engine.drive(&mut storage)? {}
+    ///
+    /// // As after a crash: the same storage, and nothing else.
+    /// let (mut engine, report) = Engine::recover(options, &mut storage, Millis(2_000))?;
+    /// assert_eq!((report.records, engine.store().len()), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recover(options: Options, files: &mut impl LogFiles, now: Millis) -> Result<(Self, Report), RecoveryError> {
         Self::recover_with(options, files, now, &mut |_| ())
     }
@@ -35,6 +54,25 @@ impl Engine {
     ///
     /// # Errors
     /// As there.
+    ///
+    /// ```
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    /// for number in 0..1_000 {
+    ///     engine.incr(Millis(1_000), format!("{number}").as_bytes(), 1).result?;
+    /// }
+    /// while engine.drive(&mut storage)? {}
+    ///
+    /// let mut percent = 0;
+    /// let (engine, _) = Engine::recover_with(options, &mut storage, Millis(2_000), &mut |progress| {
+    ///     percent = progress.bytes * 100 / progress.bytes_total.max(1);
+    /// })?;
+    /// assert_eq!((engine.store().len(), percent), (1_000, 100));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recover_with(
         mut options: Options,
         files: &mut impl LogFiles,

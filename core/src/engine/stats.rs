@@ -57,6 +57,21 @@ impl Counters {
 }
 
 /// What only the host can know; it sets the fields when they change.
+///
+/// ```
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+/// // What the host's connections take counts towards the limit of memory, and stands in `STATS`.
+/// let before = engine.memory_bytes();
+/// engine.gauges.clients = 3;
+/// engine.gauges.connection_bytes = 4_096;
+/// assert_eq!(engine.memory_bytes(), before + 4_096);
+/// assert!(engine.stats().any(|stat| stat == ("clients", 3)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostGauges {
     /// Connections that are open.
@@ -83,8 +98,20 @@ pub struct HostGauges {
 
 impl Engine {
     /// The numbers of `STATS` by their names, for a host that shows them elsewhere, too.
+    ///
+    /// ```
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    /// engine.incr(Millis(1_000), b"visits", 1).result?;
+    /// let of = |name| engine.stats().find(|(other, _)| *other == name).map(|(_, number)| number);
+    /// assert_eq!((of("keys"), of("cmd_incr"), of("no_such_name")), (Some(1), Some(1), None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
-    pub fn stats(&self) -> [(&'static str, u64); 54] {
+    pub fn stats(&self) -> impl ExactSizeIterator<Item = (&'static str, u64)> + use<> {
         let counters = &self.counters;
         let gauges = &self.gauges;
         let log = &self.journal.log;
@@ -145,6 +172,7 @@ impl Engine {
             ("mem_limit_bytes", self.options.limits.memory_bytes_max),
             ("mem_rss_bytes", gauges.mem_rss_bytes),
         ]
+        .into_iter()
     }
 
     pub(super) fn write_stats(&mut self, out: &mut Vec<u8>) -> Result<(), OutOfMemory> {

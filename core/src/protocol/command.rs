@@ -5,6 +5,21 @@ use super::number;
 use crate::units::{Millis, Version};
 
 /// A parsed request. Keys and values borrow from the input; nothing is copied or allocated.
+///
+/// ```
+/// use osprey_core::engine;
+/// use osprey_core::protocol::command::Command;
+/// use osprey_core::protocol::request::{Parser, Step};
+///
+/// let parse = |line: &'static [u8]| match Parser::default().next(&engine::Limits::default().request, line) {
+///     Step::Request { command, .. } => command,
+///     step => panic!("{step:?}"),
+/// };
+/// let decr = parse(b"DECR visits 2\r\n");
+/// assert_eq!(decr, Command::Add { key: b"visits", delta: -2 });
+/// assert_eq!(decr.key(), Some(&b"visits"[..]));
+/// assert_eq!(parse(b"MGET one two\r\n").key(), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
     /// `PING`
@@ -108,6 +123,18 @@ impl<'a> Command<'a> {
 }
 
 /// The options of `SET`.
+///
+/// ```
+/// use osprey_core::protocol::client;
+/// use osprey_core::protocol::command::{Presence, SetExpiry, SetOptions};
+/// use osprey_core::units::Version;
+///
+/// let mut request = Vec::new();
+/// let options = SetOptions { expiry: SetExpiry::In(5_000), presence: Presence::Present, version: Some(Version(7)) };
+/// client::set(&mut request, b"session", b"", &options)?;
+/// assert_eq!(request, b"SET session 0 EX 5000 XX VER 7\r\n\r\n");
+/// # Ok::<(), client::EncodeError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetOptions {
     /// What becomes of the expiry.
@@ -119,6 +146,24 @@ pub struct SetOptions {
 }
 
 /// What a `SET` does to the key's expiry.
+///
+/// ```
+/// use osprey_core::db::Db;
+/// use osprey_core::engine::{SetExpiry, SetOptions, TimeToLive};
+/// # use osprey_core::engine::{DatabaseId, Entropy, Options};
+/// # use osprey_core::storage::memory::MemoryStorage;
+/// # use osprey_core::units::Millis;
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
+///
+/// let with = |expiry| SetOptions { expiry, ..SetOptions::default() };
+/// db.set_with(b"key", b"one", &with(SetExpiry::In(500)))?;
+/// db.set_with(b"key", b"two", &with(SetExpiry::Keep))?;
+/// assert_eq!(db.ttl(b"key")?, TimeToLive::Ms(500));
+/// db.set_with(b"key", b"three", &with(SetExpiry::Clear))?;
+/// assert_eq!(db.ttl(b"key")?, TimeToLive::Endless);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SetExpiry {
     /// No expiry (a plain `SET` clears it).
@@ -133,6 +178,24 @@ pub enum SetExpiry {
 }
 
 /// `NX`, `XX` or neither.
+///
+/// ```
+/// use osprey_core::engine::{DatabaseId, Engine, Entropy, Error, Options, Presence, SetOptions};
+/// # use osprey_core::storage::memory::MemoryStorage;
+/// # use osprey_core::units::Millis;
+/// # let entropy = Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) };
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(Options::new(entropy), &mut storage, Millis(1))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// let now = Millis(1);
+/// let present = SetOptions { presence: Presence::Present, ..SetOptions::default() };
+/// assert_eq!(engine.set(now, b"key", b"value", &present).result, Err(Error::NotExists));
+/// let absent = SetOptions { presence: Presence::Absent, ..SetOptions::default() };
+/// assert!(engine.set(now, b"key", b"value", &absent).result.is_ok());
+/// assert_eq!(engine.set(now, b"key", b"value", &absent).result, Err(Error::Exists));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Presence {
     /// Whether the key exists or not.
@@ -145,6 +208,18 @@ pub enum Presence {
 }
 
 /// The keys of an `MGET`: the rest of its line, which the parser has checked.
+///
+/// ```
+/// use osprey_core::engine;
+/// use osprey_core::protocol::command::Command;
+/// use osprey_core::protocol::request::{Parser, Step};
+///
+/// let limits = engine::Limits::default().request;
+/// let step = Parser::default().next(&limits, b"MGET one  two\r\n");
+/// let Step::Request { command: Command::Mget { keys }, .. } = step else { panic!("it is an MGET") };
+/// assert_eq!(keys.len(), 2);
+/// assert_eq!(keys.iter().collect::<Vec<_>>(), [b"one", b"two"]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keys<'a> {
     words: Words<'a>,
@@ -170,6 +245,18 @@ impl<'a> Keys<'a> {
 }
 
 /// The keys and values of an `MSET`: the rest of its line, which the parser has checked, and its payload.
+///
+/// ```
+/// use osprey_core::engine;
+/// use osprey_core::protocol::command::Command;
+/// use osprey_core::protocol::request::{Parser, Step};
+///
+/// let limits = engine::Limits::default().request;
+/// let step = Parser::default().next(&limits, b"MSET a 3 b 2\r\nonetw\r\n");
+/// let Step::Request { command: Command::Mset { pairs }, .. } = step else { panic!("it is an MSET") };
+/// assert_eq!(pairs.len(), 2);
+/// assert_eq!(pairs.iter().collect::<Vec<_>>(), [(&b"a"[..], &b"one"[..]), (b"b", b"tw")]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pairs<'a> {
     words: Words<'a>,

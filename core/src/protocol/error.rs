@@ -90,6 +90,17 @@ impl fmt::Display for ErrorCode {
 }
 
 /// The beginning of a word that a client sent, fit to be shown: printable ASCII.
+///
+/// ```
+/// use osprey_core::engine;
+/// use osprey_core::protocol::error::RequestError;
+/// use osprey_core::protocol::request::{Parser, Step};
+///
+/// let limits = engine::Limits::default().request;
+/// let step = Parser::default().next(&limits, b"GE\x07T-A-VERY-LONG-WORD-INDEED key\r\n");
+/// let Step::Reject { error: RequestError::UnknownCommand(word), .. } = step else { panic!("no such command") };
+/// assert_eq!(word.to_string(), "GE?T-A-VERY-LONG-WORD-IN");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Excerpt {
     bytes: [u8; Self::BYTES_MAX],
@@ -117,6 +128,14 @@ impl fmt::Display for Excerpt {
 }
 
 /// What is wrong with a request.
+///
+/// ```
+/// use osprey_core::protocol::error::{ErrorCode, RequestError};
+///
+/// let error = RequestError::KeyTooLong { bytes: 300, limit: 256 };
+/// assert_eq!(error.code(), ErrorCode::TooLarge);
+/// assert_eq!(error.to_string(), "the key has 300 bytes, the limit is 256");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestError {
     /// No such command.
@@ -195,3 +214,5 @@ impl fmt::Display for RequestError {
         }
     }
 }
+
+impl core::error::Error for RequestError {}

@@ -9,6 +9,29 @@ use crate::wal::reader::ReadError;
 use crate::wal::segment::{DatabaseId, HeaderError};
 
 /// Why a log can't be recovered. Nothing was changed.
+///
+/// ```
+/// use osprey_core::recovery::RecoveryError;
+/// use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageOp};
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// engine.incr(Millis(1_000), b"visits", 1).result?;
+/// engine.close();
+/// while engine.drive(&mut storage)? {}
+/// // What was synced is damaged: nothing is cut, nothing is guessed.
+/// let (segment, mut bytes) = (SegmentNumber(1), vec![0; storage.bytes()]);
+/// storage.read(segment, 0, &mut bytes)?;
+/// bytes[4096 + 70] ^= 1;
+/// storage.submit(StorageOp::Start { segment, header: bytes });
+/// let error = Engine::recover(options, &mut storage, Millis(2_000)).expect_err("it is refused");
+/// assert!(matches!(error, RecoveryError::Corrupt { segment: SegmentNumber(1), offset: 4096, .. }));
+/// assert!(error.to_string().starts_with("wal-00000001.oswal is damaged at byte 4096: records 1 to 1"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecoveryError {
     /// Storage failed; with the segment, where it was about one.

@@ -34,6 +34,7 @@ impl<F: LogFiles> Log<'_, F> {
             // Its header and what was reserved behind its end, too.
             passed = passed.saturating_add(length);
             self.reached.bytes = passed;
+            (self.progress)(self.reached);
             // A segment without a record is replaced, so that starting a server often doesn't fill the directory. Not where the one before is of the same epoch and
             // wasn't read: its SEAL may be lost, and then only a header of that epoch says how the chain goes on.
             let replaced = tail.next_lsn == before && (at > 0 || self.epoch_before != Some(header.epoch));

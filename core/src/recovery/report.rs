@@ -49,6 +49,26 @@ pub struct Report {
 }
 
 /// The end of a log that a crash has torn. None of it was promised to be durable.
+///
+/// ```
+/// use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageOp};
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// engine.incr(Millis(1_000), b"visits", 1).result?;
+/// while engine.drive(&mut storage)? {}
+/// // A crash has left the beginning of another frame.
+/// let end = storage.bytes() as u64;
+/// storage.submit(StorageOp::Append { segment: SegmentNumber(1), offset: end, data: b"OSF1\x01".to_vec(), sync: false });
+/// let (engine, report) = Engine::recover(options, &mut storage, Millis(2_000))?;
+/// let torn = report.torn.expect("the end was cut");
+/// assert_eq!((torn.segment, torn.offset, torn.segments_removed), (SegmentNumber(1), end, 0));
+/// assert_eq!((storage.segments()?, engine.store().len()), (vec![(SegmentNumber(1), end)], 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TornTail {
     /// The segment that was cut.
@@ -62,6 +82,27 @@ pub struct TornTail {
 }
 
 /// What a directory says beside its data.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::recovery::{Recovered, recover};
+/// use osprey_core::storage::ChunkBytes;
+/// use osprey_core::store::Store;
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// engine.incr(Millis(1_000), b"visits", 1).result?;
+/// while engine.drive(&mut storage)? {}
+/// let mut store = Store::new([7; 16])?;
+/// let recovered = recover(&mut storage, &mut store, crc32c, ChunkBytes::default(), &mut |_| ())?;
+/// let Recovered { database, epoch, position, .. } = recovered;
+/// assert_eq!((database, epoch), (Some(options.entropy.database), 1));
+/// assert_eq!((position.last_lsn, position.next_segment.0), (engine.last_lsn(), 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Recovered {
     /// Where the log goes on.
@@ -79,6 +120,29 @@ pub struct Recovered {
 }
 
 /// A segment that is there.
+///
+/// ```
+/// # use osprey_core::checksum::crc32c;
+/// # use osprey_core::recovery::recover;
+/// # use osprey_core::storage::ChunkBytes;
+/// # use osprey_core::store::Store;
+/// use osprey_core::recovery::SegmentInfo;
+/// use osprey_core::storage::SegmentNumber;
+/// use osprey_core::units::Lsn;
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// engine.incr(Millis(1_000), b"visits", 1).result?;
+/// while engine.drive(&mut storage)? {}
+/// let mut store = Store::new([7; 16])?;
+/// let recovered = recover(&mut storage, &mut store, crc32c, ChunkBytes::default(), &mut |_| ())?;
+/// let (number, bytes) = (SegmentNumber(1), storage.bytes() as u64);
+/// assert_eq!(recovered.segments, [SegmentInfo { number, first_lsn: Lsn(1), time: Millis(1_000), bytes }]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentInfo {
     /// Which.
@@ -92,6 +156,29 @@ pub struct SegmentInfo {
 }
 
 /// A snapshot that is there.
+///
+/// ```
+/// # use osprey_core::checksum::crc32c;
+/// # use osprey_core::engine::SnapshotOptions;
+/// # use osprey_core::recovery::recover;
+/// # use osprey_core::storage::{ChunkBytes, LogFiles};
+/// # use osprey_core::store::Store;
+/// use osprey_core::recovery::SnapshotInfo;
+/// # use osprey_core::{db::Db, engine::{DatabaseId, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
+///
+/// let snapshots = Some(SnapshotOptions::default());
+/// let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), Options { snapshots, ..options })?;
+/// db.set(b"key", b"value")?;
+/// db.snapshot()?;
+/// let mut storage = db.close()?;
+/// let mut store = Store::new([7; 16])?;
+/// let recovered = recover(&mut storage, &mut store, crc32c, ChunkBytes::default(), &mut |_| ())?;
+/// let (name, bytes) = storage.snapshots()?[0];
+/// assert_eq!(recovered.snapshots, [SnapshotInfo { name, bytes, unusable: false }]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotInfo {
     /// Which.
@@ -103,6 +190,13 @@ pub struct SnapshotInfo {
 }
 
 /// How far a recovery has come.
+///
+/// ```
+/// use osprey_core::recovery::Progress;
+///
+/// let percent = |Progress { bytes, bytes_total, .. }| bytes * 100 / bytes_total.max(1);
+/// assert_eq!(percent(Progress { bytes: 512, bytes_total: 2_048, keys: 10 }), 25);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes that were read, of the snapshot and the log.

@@ -33,15 +33,35 @@
 //!
 //! The length is only believed when the block's own checksum matches. The salt keeps clients from storing something that looks like a block.
 
+use core::fmt;
+
 use crate::checksum::Checksum;
 use crate::museum::planted;
 use crate::units::{Lsn, Millis, Version};
 use crate::wal::segment::{COUNTERS, DatabaseId, Fields};
 
 /// The format that this crate writes, and the only one that it reads.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::snapshot::format::{FORMAT, HEADER_BYTES, Header, HeaderError};
+///
+/// let mut later = [0; HEADER_BYTES];
+/// later[..8].copy_from_slice(b"OSPREYSN");
+/// later[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+/// assert_eq!(Header::decode(&later, crc32c), Err(HeaderError::Format(FORMAT + 1)));
+/// ```
 pub const FORMAT: u32 = 1;
 
 /// How long a header is.
+///
+/// ```
+/// use osprey_core::snapshot::format::HEADER_BYTES;
+///
+/// let file = [0; 100];
+/// let header: Option<&[u8; HEADER_BYTES]> = file.first_chunk();
+/// assert!(header.is_some());
+/// ```
 pub const HEADER_BYTES: usize = 56;
 
 /// How much stands before a block's payload.
@@ -55,6 +75,17 @@ const BLOCK_MAGIC: [u8; 4] = *b"OSB1";
 const FOOTER_MAGIC: [u8; 4] = *b"OSE1";
 
 /// What a snapshot says of itself before its entries.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::engine::DatabaseId;
+/// use osprey_core::snapshot::Header;
+/// use osprey_core::units::Lsn;
+///
+/// let header = Header { database: DatabaseId([3; 16]), epoch: 1, salt: 7, begin: Lsn(120) };
+/// let (bytes, chain) = header.encode(crc32c);
+/// assert_eq!(Header::decode(&bytes, crc32c), Ok((header, chain)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The database that it belongs to.
@@ -68,6 +99,18 @@ pub struct Header {
 }
 
 /// Why a header can't be read.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::engine::DatabaseId;
+/// use osprey_core::snapshot::format::{Header, HeaderError};
+/// use osprey_core::units::Lsn;
+///
+/// let header = Header { database: DatabaseId([3; 16]), epoch: 1, salt: 7, begin: Lsn(120) };
+/// let (mut bytes, _) = header.encode(crc32c);
+/// bytes[40] ^= 1; // a bit of the salt
+/// assert_eq!(Header::decode(&bytes, crc32c), Err(HeaderError::Checksum));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderError {
     /// Not a snapshot at all.
@@ -79,6 +122,19 @@ pub enum HeaderError {
     /// The checksum matches, but the epoch or LSN is none that a log comes to.
     OutOfRange,
 }
+
+impl fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotASnapshot => f.write_str("it does not begin with a snapshot's header"),
+            Self::Format(found) => write!(f, "its format is {found}, this version reads format {FORMAT}"),
+            Self::Checksum => f.write_str("the checksum of its header does not match"),
+            Self::OutOfRange => f.write_str("its header is whole, but names an epoch or LSN that cannot be"),
+        }
+    }
+}
+
+impl core::error::Error for HeaderError {}
 
 impl Header {
     /// Its bytes, and its checksum, with which the chain begins.
@@ -191,6 +247,25 @@ pub(super) fn is_footer(bytes: &[u8]) -> bool {
 }
 
 /// What a snapshot says behind its entries; without it there is no snapshot.
+///
+/// ```
+/// use osprey_core::engine::SnapshotOptions;
+/// use osprey_core::{checksum::crc32c, snapshot, storage::LogFiles};
+/// # use osprey_core::{db::Db, engine::{DatabaseId, Entropy, Options}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), options)?;
+///
+/// let snapshots = Some(SnapshotOptions::default());
+/// let mut db = Db::open(MemoryStorage::new(), || Millis(1_000), Options { snapshots, ..options })?;
+/// db.set_many(&[(b"one", b"1"), (b"two", b"2")])?;
+/// db.snapshot()?;
+/// let mut storage = db.close()?;
+/// let (name, _) = storage.snapshots()?[0];
+/// let (header, footer) = snapshot::verify(|at, buffer| storage.read_snapshot(name, at, buffer), crc32c)?;
+/// assert_eq!((footer.records, footer.blocks), (2, 1));
+/// assert_eq!((header.begin, footer.end), (name.begin, name.end));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footer {
     /// How many blocks there are.

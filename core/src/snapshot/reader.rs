@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-use super::format::{BLOCK_HEADER_BYTES, BlockHeader, FOOTER_BYTES, FORMAT, Footer, HEADER_BYTES, Header, HeaderError, is_footer};
+use super::format::{BLOCK_HEADER_BYTES, BlockHeader, FOOTER_BYTES, Footer, HEADER_BYTES, Header, HeaderError, is_footer};
 use crate::checksum::Checksum;
 use crate::museum::planted;
 use crate::record::{Kind, OutOfMemory, Record};
@@ -36,6 +36,15 @@ use crate::storage::{ChunkBytes, StorageError};
 use crate::wal::frame::Records;
 
 /// Why a snapshot is of no use.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::snapshot::{self, SnapshotError};
+///
+/// let nothing = snapshot::verify(|_, _| Ok(0), crc32c);
+/// assert_eq!(nothing, Err(SnapshotError::Truncated(0)));
+/// assert_eq!(SnapshotError::Damaged(56).to_string(), "it is damaged at byte 56");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotError {
     /// Storage failed.
@@ -79,10 +88,7 @@ impl fmt::Display for SnapshotError {
         match self {
             Self::Storage(error) => error.fmt(f),
             Self::OutOfMemory => f.write_str("not enough memory to read it"),
-            Self::Header(HeaderError::NotASnapshot) => f.write_str("it does not begin with a snapshot's header"),
-            Self::Header(HeaderError::Format(found)) => write!(f, "its format is {found}, this version reads format {FORMAT}"),
-            Self::Header(HeaderError::Checksum) => f.write_str("the checksum of its header does not match"),
-            Self::Header(HeaderError::OutOfRange) => f.write_str("its header is whole, but names an epoch or LSN that cannot be"),
+            Self::Header(error) => error.fmt(f),
             Self::Damaged(offset) => write!(f, "it is damaged at byte {offset}"),
             Self::Malformed(offset) => write!(f, "the block at byte {offset} is whole, but holds what this version cannot read"),
             Self::Footer(offset) => write!(f, "its footer at byte {offset} is damaged, or does not fit to the blocks before it"),
@@ -98,6 +104,37 @@ impl fmt::Display for SnapshotError {
 impl core::error::Error for SnapshotError {}
 
 /// A block whose checksums match, and whose records are well formed.
+///
+/// ```
+/// # use osprey_core::checksum::crc32c;
+/// # use osprey_core::engine::DatabaseId;
+/// # use osprey_core::record::{Kind, Record};
+/// # use osprey_core::snapshot::{Header, writer::SnapshotWriter};
+/// # use osprey_core::storage::{ChunkBytes, StorageError};
+/// # use osprey_core::units::{Lsn, Millis, Version};
+/// # let header = Header { database: DatabaseId([3; 16]), epoch: 1, salt: 7, begin: Lsn(4) };
+/// # let mut writer = SnapshotWriter::new(&header, crc32c, ChunkBytes::default())?;
+/// # let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+/// # let mut bytes = Vec::with_capacity(record.encoded_len());
+/// # record.encode(&mut bytes);
+/// # writer.add(&bytes)?;
+/// # let file = writer.finish(Lsn(5), Version(0), Millis(1_000))?;
+/// # let read = |at: u64, buffer: &mut [u8]| -> Result<usize, StorageError> {
+/// #     let rest = &file[file.len().min(at as usize)..];
+/// #     let len = rest.len().min(buffer.len());
+/// #     buffer[..len].copy_from_slice(&rest[..len]);
+/// #     Ok(len)
+/// # };
+/// use osprey_core::snapshot::{Decoder, reader::Decoded};
+///
+/// let mut decoder = Decoder::new(crc32c);
+/// decoder.feed(&file)?;
+/// assert!(matches!(decoder.next()?, Decoded::Header(_)));
+/// let Decoded::Block(block) = decoder.next()? else { panic!("there is one") };
+/// assert_eq!(block.offset, 56);
+/// assert_eq!(block.records().map(|record| record.value).collect::<Vec<_>>(), [b"value"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
     /// Where in the file it begins.
@@ -113,6 +150,48 @@ impl<'a> Block<'a> {
 }
 
 /// What was found next.
+///
+/// ```
+/// # use osprey_core::checksum::crc32c;
+/// # use osprey_core::engine::DatabaseId;
+/// # use osprey_core::record::{Kind, Record};
+/// # use osprey_core::snapshot::{Header, writer::SnapshotWriter};
+/// # use osprey_core::storage::{ChunkBytes, StorageError};
+/// # use osprey_core::units::{Lsn, Millis, Version};
+/// # let header = Header { database: DatabaseId([3; 16]), epoch: 1, salt: 7, begin: Lsn(4) };
+/// # let mut writer = SnapshotWriter::new(&header, crc32c, ChunkBytes::default())?;
+/// # let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+/// # let mut bytes = Vec::with_capacity(record.encoded_len());
+/// # record.encode(&mut bytes);
+/// # writer.add(&bytes)?;
+/// # let file = writer.finish(Lsn(5), Version(0), Millis(1_000))?;
+/// # let read = |at: u64, buffer: &mut [u8]| -> Result<usize, StorageError> {
+/// #     let rest = &file[file.len().min(at as usize)..];
+/// #     let len = rest.len().min(buffer.len());
+/// #     buffer[..len].copy_from_slice(&rest[..len]);
+/// #     Ok(len)
+/// # };
+/// use osprey_core::snapshot::{Decoder, SnapshotError, reader::Decoded};
+///
+/// let mut decoder = Decoder::new(crc32c);
+/// let (mut bytes, mut seen) = (file.chunks(10), Vec::new());
+/// loop {
+///     seen.push(match decoder.next()? {
+///         Decoded::Header(_) => "header",
+///         Decoded::Block(_) => "block",
+///         Decoded::Footer(_) => "footer",
+///         Decoded::More => match bytes.next() {
+///             Some(more) => {
+///                 decoder.feed(more)?;
+///                 continue;
+///             }
+///             None => break,
+///         },
+///     });
+/// }
+/// assert_eq!(seen, ["header", "block", "footer"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub enum Decoded<'a> {
     /// Nothing: more bytes are needed.
@@ -133,6 +212,40 @@ enum Found {
 }
 
 /// See the module.
+///
+/// ```
+/// # use osprey_core::checksum::crc32c;
+/// # use osprey_core::engine::DatabaseId;
+/// # use osprey_core::record::{Kind, Record};
+/// # use osprey_core::snapshot::{Header, writer::SnapshotWriter};
+/// # use osprey_core::storage::{ChunkBytes, StorageError};
+/// # use osprey_core::units::{Lsn, Millis, Version};
+/// # let header = Header { database: DatabaseId([3; 16]), epoch: 1, salt: 7, begin: Lsn(4) };
+/// # let mut writer = SnapshotWriter::new(&header, crc32c, ChunkBytes::default())?;
+/// # let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+/// # let mut bytes = Vec::with_capacity(record.encoded_len());
+/// # record.encode(&mut bytes);
+/// # writer.add(&bytes)?;
+/// # let file = writer.finish(Lsn(5), Version(0), Millis(1_000))?;
+/// # let read = |at: u64, buffer: &mut [u8]| -> Result<usize, StorageError> {
+/// #     let rest = &file[file.len().min(at as usize)..];
+/// #     let len = rest.len().min(buffer.len());
+/// #     buffer[..len].copy_from_slice(&rest[..len]);
+/// #     Ok(len)
+/// # };
+/// use osprey_core::snapshot::{Decoder, SnapshotError, reader::Decoded};
+///
+/// let mut decoder = Decoder::new(crc32c);
+/// for bytes in file.chunks(64) {
+///     decoder.feed(bytes)?;
+///     while !matches!(decoder.next()?, Decoded::More) {}
+/// }
+/// assert_eq!((decoder.records(), decoder.offset()), (1, file.len() as u64));
+/// assert_eq!(decoder.header().map(|header| header.begin), Some(Lsn(4)));
+/// // Nothing that was read counts before this.
+/// assert_eq!(decoder.end().as_ref(), Ok(decoder.footer().expect("it was read")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
     checksum: Checksum,
@@ -287,6 +400,39 @@ impl Decoder {
 }
 
 /// Reads a snapshot from front to back. `read` is asked for bytes at an offset, and says how many there were: less than asked only at the file's end.
+///
+/// ```
+/// # use osprey_core::checksum::crc32c;
+/// # use osprey_core::engine::DatabaseId;
+/// # use osprey_core::record::{Kind, Record};
+/// # use osprey_core::snapshot::{Header, writer::SnapshotWriter};
+/// # use osprey_core::storage::{ChunkBytes, StorageError};
+/// # use osprey_core::units::{Lsn, Millis, Version};
+/// # let header = Header { database: DatabaseId([3; 16]), epoch: 1, salt: 7, begin: Lsn(4) };
+/// # let mut writer = SnapshotWriter::new(&header, crc32c, ChunkBytes::default())?;
+/// # let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+/// # let mut bytes = Vec::with_capacity(record.encoded_len());
+/// # record.encode(&mut bytes);
+/// # writer.add(&bytes)?;
+/// # let file = writer.finish(Lsn(5), Version(0), Millis(1_000))?;
+/// # let read = |at: u64, buffer: &mut [u8]| -> Result<usize, StorageError> {
+/// #     let rest = &file[file.len().min(at as usize)..];
+/// #     let len = rest.len().min(buffer.len());
+/// #     buffer[..len].copy_from_slice(&rest[..len]);
+/// #     Ok(len)
+/// # };
+/// use osprey_core::snapshot::SnapshotReader;
+///
+/// let mut reader = SnapshotReader::new(read, crc32c);
+/// assert_eq!(reader.header()?.begin, Lsn(4));
+/// let mut keys = Vec::new();
+/// while let Some(block) = reader.next_block()? {
+///     keys.extend(block.records().map(|record| record.key.to_vec()));
+/// }
+/// assert_eq!((keys, reader.reached()), (vec![b"key".to_vec()], (file.len() as u64, 1)));
+/// assert_eq!(reader.footer().map(|footer| footer.end), Some(Lsn(5)), "it is whole");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct SnapshotReader<R> {
     read: R,
@@ -305,7 +451,7 @@ impl<R: FnMut(u64, &mut [u8]) -> Result<usize, StorageError>> SnapshotReader<R> 
 
     /// Reads so much at once.
     #[must_use]
-    pub fn with_chunk(mut self, chunk: ChunkBytes) -> Self {
+    pub(crate) fn with_chunk(mut self, chunk: ChunkBytes) -> Self {
         self.chunk = chunk;
         self
     }
@@ -323,7 +469,7 @@ impl<R: FnMut(u64, &mut [u8]) -> Result<usize, StorageError>> SnapshotReader<R> 
         self.decoder.header.ok_or(SnapshotError::Truncated(0))
     }
 
-    /// The next block. `None`: the footer was reached, all of the snapshot is right, and nothing follows it.
+    /// The next block. `None`: the footer was reached, all of the snapshot is right, and nothing follows it. Reads some chunks of the file at most, as many as a block takes, and holds them.
     ///
     /// # Errors
     /// See [`SnapshotError`]. What was read before is right all the same, as far as it goes.
@@ -366,10 +512,37 @@ impl<R: FnMut(u64, &mut [u8]) -> Result<usize, StorageError>> SnapshotReader<R> 
     }
 }
 
-/// Reads all of a snapshot, and says what it is; nothing is kept.
+/// Reads all of a snapshot, and says what it is; nothing is kept. Takes as long as reading it does, and the memory of a block.
 ///
 /// # Errors
 /// See [`SnapshotError`].
+///
+/// ```
+/// # use osprey_core::checksum::crc32c;
+/// # use osprey_core::engine::DatabaseId;
+/// # use osprey_core::record::{Kind, Record};
+/// # use osprey_core::snapshot::{Header, writer::SnapshotWriter};
+/// # use osprey_core::storage::{ChunkBytes, StorageError};
+/// # use osprey_core::units::{Lsn, Millis, Version};
+/// # let header = Header { database: DatabaseId([3; 16]), epoch: 1, salt: 7, begin: Lsn(4) };
+/// # let mut writer = SnapshotWriter::new(&header, crc32c, ChunkBytes::default())?;
+/// # let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+/// # let mut bytes = Vec::with_capacity(record.encoded_len());
+/// # record.encode(&mut bytes);
+/// # writer.add(&bytes)?;
+/// # let file = writer.finish(Lsn(5), Version(0), Millis(1_000))?;
+/// # let read = |at: u64, buffer: &mut [u8]| -> Result<usize, StorageError> {
+/// #     let rest = &file[file.len().min(at as usize)..];
+/// #     let len = rest.len().min(buffer.len());
+/// #     buffer[..len].copy_from_slice(&rest[..len]);
+/// #     Ok(len)
+/// # };
+/// use osprey_core::snapshot;
+///
+/// let (header, footer) = snapshot::verify(read, crc32c)?;
+/// assert_eq!((header.begin, footer.end, footer.records), (Lsn(4), Lsn(5), 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn verify(
     read: impl FnMut(u64, &mut [u8]) -> Result<usize, StorageError>,
     checksum: Checksum,

@@ -14,6 +14,36 @@ use crate::storage::{ChunkBytes, StorageError};
 use crate::wal::frame::Records;
 
 /// What stands in a snapshot.
+///
+/// ```
+/// # use osprey_core::checksum::crc32c;
+/// # use osprey_core::engine::DatabaseId;
+/// # use osprey_core::record::{Kind, Record};
+/// # use osprey_core::snapshot::{Header, writer::SnapshotWriter};
+/// # use osprey_core::storage::{ChunkBytes, StorageError};
+/// # use osprey_core::units::{Lsn, Millis, Version};
+/// # let header = Header { database: DatabaseId([3; 16]), epoch: 1, salt: 7, begin: Lsn(4) };
+/// # let mut writer = SnapshotWriter::new(&header, crc32c, ChunkBytes::default())?;
+/// # let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+/// # let mut bytes = Vec::with_capacity(record.encoded_len());
+/// # record.encode(&mut bytes);
+/// # writer.add(&bytes)?;
+/// # let file = writer.finish(Lsn(5), Version(0), Millis(1_000))?;
+/// # let read = |at: u64, buffer: &mut [u8]| -> Result<usize, StorageError> {
+/// #     let rest = &file[file.len().min(at as usize)..];
+/// #     let len = rest.len().min(buffer.len());
+/// #     buffer[..len].copy_from_slice(&rest[..len]);
+/// #     Ok(len)
+/// # };
+/// use osprey_core::snapshot::salvage::{Piece, Scanner};
+///
+/// let mut scanner = Scanner::new(read, file.len() as u64, header.salt, crc32c);
+/// let Some(Piece::Block(block)) = scanner.next()? else { panic!("it is whole") };
+/// assert_eq!(block.records().count(), 1);
+/// let Some(Piece::Footer(footer)) = scanner.next()? else { panic!("it is whole") };
+/// assert_eq!(footer.records, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Piece<'a> {
     /// A whole block.
@@ -39,6 +69,44 @@ pub enum Piece<'a> {
 }
 
 /// Goes through a snapshot from behind its header to its end. `read` is as for a [`SnapshotReader`](super::SnapshotReader).
+///
+/// ```
+/// # use osprey_core::checksum::crc32c;
+/// # use osprey_core::engine::DatabaseId;
+/// # use osprey_core::record::{Kind, Record};
+/// # use osprey_core::snapshot::{Header, writer::SnapshotWriter};
+/// # use osprey_core::storage::{ChunkBytes, StorageError};
+/// # use osprey_core::units::{Lsn, Millis, Version};
+/// # let header = Header { database: DatabaseId([3; 16]), epoch: 1, salt: 7, begin: Lsn(4) };
+/// # let mut writer = SnapshotWriter::new(&header, crc32c, ChunkBytes::default())?;
+/// # let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+/// # let mut bytes = Vec::with_capacity(record.encoded_len());
+/// # record.encode(&mut bytes);
+/// # writer.add(&bytes)?;
+/// # let file = writer.finish(Lsn(5), Version(0), Millis(1_000))?;
+/// # let read = |at: u64, buffer: &mut [u8]| -> Result<usize, StorageError> {
+/// #     let rest = &file[file.len().min(at as usize)..];
+/// #     let len = rest.len().min(buffer.len());
+/// #     buffer[..len].copy_from_slice(&rest[..len]);
+/// #     Ok(len)
+/// # };
+/// use osprey_core::snapshot::salvage::{Piece, Scanner};
+///
+/// let mut damaged = file.clone();
+/// damaged[90] ^= 1;
+/// let read = |at: u64, buffer: &mut [u8]| {
+///     let rest = &damaged[damaged.len().min(at as usize)..];
+///     let len = rest.len().min(buffer.len());
+///     buffer[..len].copy_from_slice(&rest[..len]);
+///     Ok(len)
+/// };
+/// let mut scanner = Scanner::new(read, damaged.len() as u64, header.salt, crc32c);
+/// // The block's header is right: it is known how much is lost.
+/// assert!(matches!(scanner.next()?, Some(Piece::Damaged { from: 56, records: 1, .. })));
+/// assert!(matches!(scanner.next()?, Some(Piece::Footer(_))));
+/// assert!(scanner.next()?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Scanner<R> {
     read: R,
@@ -63,7 +131,7 @@ impl<R: FnMut(u64, &mut [u8]) -> Result<usize, StorageError>> Scanner<R> {
         Self { read, checksum, salted: salted(salt, checksum), length, offset: HEADER_BYTES as u64, buffer: Vec::new(), fetched: 0 }
     }
 
-    /// The next piece; `None` at the end.
+    /// The next piece; `None` at the end. Reads on over what is unreadable, however much; holds a chunk of the file, or one block that is longer.
     ///
     /// # Errors
     /// Storage, or memory for a block.

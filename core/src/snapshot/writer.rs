@@ -16,6 +16,35 @@ pub(super) const BLOCK_BYTES_SOFT_MAX: usize = 64 << 10;
 const SPARE_BYTES_MAX: usize = 1 << 20;
 
 /// See the module.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::engine::DatabaseId;
+/// use osprey_core::record::{Kind, Record};
+/// use osprey_core::snapshot::{self, Header, writer::SnapshotWriter};
+/// use osprey_core::storage::ChunkBytes;
+/// use osprey_core::units::{Lsn, Millis, Version};
+///
+/// let header = Header { database: DatabaseId([3; 16]), epoch: 1, salt: 7, begin: Lsn(4) };
+/// let mut writer = SnapshotWriter::new(&header, crc32c, ChunkBytes::default())?;
+/// let mut file = Vec::new();
+/// for number in 0..10_000 {
+///     let key = format!("user:{number}");
+///     let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: key.as_bytes(), value: b"Ada" };
+///     let mut bytes = Vec::with_capacity(record.encoded_len());
+///     record.encode(&mut bytes);
+///     writer.add(&bytes)?;
+///     if number % 1_000 == 0 {
+///         file.extend(writer.take(Vec::new())); // what there is so far goes to the disk
+///     }
+/// }
+/// file.extend(writer.finish(Lsn(5), Version(0), Millis(1_000))?);
+/// assert_eq!((writer.records(), writer.bytes()), (10_000, file.len() as u64));
+///
+/// let (_, footer) = snapshot::verify(|at, buffer| std::io::Read::read(&mut &file[at as usize..], buffer).map_err(|_| unreachable!()), crc32c)?;
+/// assert_eq!(footer.records, 10_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct SnapshotWriter {
     checksum: Checksum,
@@ -46,7 +75,7 @@ impl SnapshotWriter {
         Ok(Self { checksum, block_bytes_max, salted, chain: crc, chunk, block: None, block_records: 0, blocks: 0, records: 0, bytes: 0 })
     }
 
-    /// Adds an entry: the bytes of its record.
+    /// Adds an entry: the bytes of its record. Copies them, and now and then computes the checksum of a block, some 64 KiB.
     ///
     /// # Errors
     /// No memory: nothing has changed.
@@ -83,7 +112,7 @@ impl SnapshotWriter {
 
     /// How many bytes wait to be taken.
     #[must_use]
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.chunk.len()
     }
 

@@ -18,7 +18,7 @@ const MISSING: StorageError = StorageError::Io(None);
 /// let segment = SegmentNumber(1);
 /// let started = storage.submit(StorageOp::Start { segment, header: vec![1, 2, 3] }).expect("done at once");
 /// assert_eq!(started.result, Ok(()));
-/// assert_eq!(storage.segments(), Ok(vec![(segment, 3)]));
+/// assert_eq!((storage.segments(), storage.bytes()), (Ok(vec![(segment, 3)]), 3));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryStorage {

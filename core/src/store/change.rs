@@ -15,6 +15,20 @@ impl Store {
     ///
     /// # Errors
     /// No memory; nothing has changed.
+    ///
+    /// ```
+    /// use osprey_core::record::{Kind, Record};
+    /// use osprey_core::store::Store;
+    /// use osprey_core::units::{Millis, Version};
+    ///
+    /// let mut store = Store::new([7; 16])?;
+    /// let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+    /// let hash = store.hash(record.key);
+    /// let spot = store.lookup(hash, record.key, Millis(1_000)).spot;
+    /// store.put(spot, &record)?;
+    /// assert_eq!(store.lookup(hash, record.key, Millis(1_000)).live(), Some(record));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn put(&mut self, spot: Spot, record: &Record<'_>) -> Result<&[u8], OutOfMemory> {
         let expiry = self.expiry_at(spot);
         self.schedule(spot.hash, expiry, record.expiry)?;
@@ -83,6 +97,22 @@ impl Store {
     ///
     /// # Errors
     /// No memory; nothing has changed.
+    ///
+    /// ```
+    /// use osprey_core::record::{Kind, Record};
+    /// use osprey_core::store::Store;
+    /// use osprey_core::units::{Millis, Version};
+    ///
+    /// let mut store = Store::new([7; 16])?;
+    /// let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+    /// store.replay([record].into_iter())?;
+    /// store.set_expiry(store.hash(b"key"), b"key", Some(Millis(2_000)))?;
+    /// assert!(store.next_expiry() <= Some(Millis(2_000)));
+    /// assert_eq!(store.sweep(Millis(1_999), 1_000), (0, true));
+    /// assert_eq!(store.sweep(Millis(2_000), 1_000), (1, true));
+    /// assert_eq!((store.len(), store.expired_total(), store.floor()), (0, 1, Version(1)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_expiry(&mut self, hash: Hash, key: &[u8], expiry: Option<Millis>) -> Result<(), OutOfMemory> {
         let Some((place, slot)) = self.index.find(&self.slabs, hash, key) else { return Ok(()) };
         let before = self.slabs.peek(slot).expiry();
@@ -94,6 +124,20 @@ impl Store {
     }
 
     /// Removes a key; the floor rises to its version. Returns whether it was there.
+    ///
+    /// ```
+    /// use osprey_core::record::{Kind, Record};
+    /// use osprey_core::store::Store;
+    /// use osprey_core::units::Version;
+    ///
+    /// let mut store = Store::new([7; 16])?;
+    /// let record = Record { kind: Kind::Set, version: Version(7), expiry: None, key: b"key", value: b"value" };
+    /// store.replay([record].into_iter())?;
+    /// assert!(store.remove(store.hash(b"key"), b"key"));
+    /// assert!(!store.remove(store.hash(b"key"), b"key"));
+    /// assert_eq!(store.floor(), Version(7), "never given again");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn remove(&mut self, hash: Hash, key: &[u8]) -> bool {
         let Some(version) = self.take(hash, key) else { return false };
         self.raise_floor(version);

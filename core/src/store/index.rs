@@ -46,6 +46,16 @@ impl Table {
 }
 
 /// A keyed hash of a key.
+///
+/// ```
+/// use osprey_core::store::Store;
+///
+/// // Nobody who doesn't know the key can find keys that meet in one bucket.
+/// let (ours, theirs) = (Store::new([7; 16])?, Store::new([8; 16])?);
+/// assert_ne!(ours.hash(b"user:1"), theirs.hash(b"user:1"));
+/// assert_eq!(ours.hash(b"user:1"), Store::new([7; 16])?.hash(b"user:1"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hash(pub u64);
 

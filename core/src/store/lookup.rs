@@ -8,6 +8,25 @@ use crate::record::{Encoded, Record};
 use crate::units::{Millis, Version};
 
 /// Where a key is, or would be, until something is added or removed.
+///
+/// ```
+/// use osprey_core::record::{Kind, Record};
+/// use osprey_core::store::Store;
+/// use osprey_core::units::{Millis, Version};
+///
+/// let mut store = Store::new([7; 16])?;
+/// let record = |version, value| Record { kind: Kind::Set, version: Version(version), expiry: None, key: b"key", value };
+/// let hash = store.hash(b"key");
+/// // Found once, for both looking at the key and changing it.
+/// for (version, value) in [(1, b"one"), (2, b"two")] {
+///     let found = store.lookup(hash, b"key", Millis(1_000));
+///     assert_eq!(found.live().is_some(), version > 1);
+///     let spot = found.spot;
+///     store.put(spot, &record(version, value))?;
+/// }
+/// assert_eq!(store.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Spot {
     pub(super) hash: Hash,
@@ -15,6 +34,23 @@ pub struct Spot {
 }
 
 /// What is known of a key at a moment.
+///
+/// ```
+/// use osprey_core::record::{Kind, Record};
+/// use osprey_core::store::Store;
+/// use osprey_core::units::{Millis, Version};
+///
+/// let record = Record { kind: Kind::Set, version: Version(1), expiry: Some(Millis(2_000)), key: b"key", value: b"value" };
+/// let mut store = Store::new([7; 16])?;
+/// store.replay([record].into_iter())?;
+/// let hash = store.hash(b"key");
+/// let before = store.lookup(hash, b"key", Millis(1_999));
+/// assert_eq!((before.live(), before.expired()), (Some(record), None));
+/// // Its version counts, although it is gone.
+/// let after = store.lookup(hash, b"key", Millis(2_000));
+/// assert_eq!((after.live(), after.expired()), (None, Some(record)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Lookup<'a> {
     /// Where it is.
@@ -73,14 +109,14 @@ impl Store {
 
     /// How much memory it takes to put `record` at this spot, bytes; the growth of tables and deadlines comes on top.
     #[must_use]
-    pub fn growth(&self, spot: Spot, record: &Record<'_>) -> usize {
+    pub(crate) fn growth(&self, spot: Spot, record: &Record<'_>) -> usize {
         let held = spot.held.map_or(0, |(_, slot)| self.slabs.bytes_of(slot));
         slabs::slot_bytes(record.encoded_len()).saturating_sub(held)
     }
 
     /// Asks memory for what lookups of these keys will need, of `N` at most. Changes nothing.
     #[inline]
-    pub fn touch<const N: usize>(&self, hashes: impl Iterator<Item = Hash>) {
+    pub(crate) fn touch<const N: usize>(&self, hashes: impl Iterator<Item = Hash>) {
         // First all tags, then all entries: in each of the loops no load waits for another's, so that they are under way together.
         let likely: heapless::Vec<Slot, N> = hashes.filter_map(|hash| self.index.likely(hash)).take(N).collect();
         likely.iter().for_each(|&slot| self.slabs.touch(slot));
@@ -88,7 +124,7 @@ impl Store {
 
     /// The version that the next value of a key gets; `None` when the 64-bit range is used up.
     #[must_use]
-    pub fn next_version(&self, found: &Lookup<'_>) -> Option<Version> {
+    pub(crate) fn next_version(&self, found: &Lookup<'_>) -> Option<Version> {
         match found.entry.map(Encoded::version) {
             Some(version) if !found.expired || planted("version_below_floor") => version.next(),
             Some(version) => self.floor.max(version).next(),

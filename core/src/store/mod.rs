@@ -21,6 +21,8 @@ pub(crate) use change::Before;
 pub use index::Hash;
 pub use lookup::{Lookup, Spot};
 
+use core::fmt;
+
 use crate::record::{OutOfMemory, Record};
 use crate::units::Version;
 use deadlines::Deadlines;
@@ -50,7 +52,6 @@ use sweep::Renewal;
 /// assert_eq!((store.len(), bytes), (1, 5));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Store {
     index: Index,
     slabs: Slabs,
@@ -63,11 +64,28 @@ pub struct Store {
     expired_total: u64,
 }
 
+/// In short: neither the data nor the key that hashes are made with.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("keys", &self.len()).field("bytes", &self.bytes()).field("floor", &self.floor).finish_non_exhaustive()
+    }
+}
+
 impl Store {
     /// An empty store. `hash_key` must be random where keys come from people who may wish us ill.
     ///
     /// # Errors
     /// No memory.
+    ///
+    /// ```
+    /// use osprey_core::store::Store;
+    /// use osprey_core::units::Version;
+    ///
+    /// let store = Store::new([7; 16])?;
+    /// assert!(store.is_empty());
+    /// assert_eq!((store.floor(), store.next_expiry()), (Version::NONE, None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(hash_key: [u8; 16]) -> Result<Self, OutOfMemory> {
         Ok(Self {
             index: Index::new(hash_key)?,
@@ -115,11 +133,37 @@ impl Store {
 
     /// What entries take, bytes: nearly what a snapshot of them takes.
     #[must_use]
-    pub fn entry_bytes(&self) -> usize {
+    pub(crate) fn entry_bytes(&self) -> usize {
         self.slabs.used_bytes()
     }
 
     /// Room between entries that is allocated and free for others of their size, bytes. [`Store::sweep`] gives back what gets out of hand.
+    ///
+    /// ```
+    /// use osprey_core::record::{Kind, Record};
+    /// use osprey_core::store::Store;
+    /// use osprey_core::units::{Millis, Version};
+    ///
+    /// let mut store = Store::new([7; 16])?;
+    /// let empty = store.bytes();
+    /// let keys: Vec<_> = (0..10_000).map(|number| format!("user:{number}")).collect();
+    /// store.replay(keys.iter().map(|key| {
+    ///     let key = key.as_bytes();
+    ///     Record { kind: Kind::Set, version: Version(1), expiry: None, key, value: &[0; 100] }
+    /// }))?;
+    /// assert!(store.bytes() - empty > 10_000 * 100);
+    /// for key in keys.iter().filter(|key| !key.ends_with('7')) {
+    ///     let hash = store.hash(key.as_bytes());
+    ///     store.remove(hash, key.as_bytes());
+    /// }
+    /// let free = store.free_bytes();
+    /// assert!(free > store.bytes() && store.is_scattered(), "nine of ten slots");
+    /// while store.is_scattered() {
+    ///     store.sweep(Millis(0), 1_000);
+    /// }
+    /// assert!(store.free_bytes() < free / 4, "given back");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn free_bytes(&self) -> usize {
         self.slabs.held_bytes() - self.slabs.used_bytes()
@@ -152,6 +196,19 @@ impl Store {
     }
 
     /// Forgets everything. The keyed hash stays.
+    ///
+    /// ```
+    /// use osprey_core::record::{Kind, Record};
+    /// use osprey_core::store::Store;
+    /// use osprey_core::units::Version;
+    ///
+    /// let mut store = Store::new([7; 16])?;
+    /// let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+    /// store.replay([record].into_iter())?;
+    /// store.clear();
+    /// assert!(store.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clear(&mut self) {
         self.index.clear();
         self.slabs = Slabs::new();

@@ -9,6 +9,20 @@ impl Store {
     ///
     /// # Errors
     /// No memory; some of the records may be applied.
+    ///
+    /// ```
+    /// use osprey_core::record::{Kind, Record};
+    /// use osprey_core::store::Store;
+    /// use osprey_core::units::Version;
+    ///
+    /// // What a log says, in its order.
+    /// let set = |version, key, value| Record { kind: Kind::Set, version: Version(version), expiry: None, key, value };
+    /// let del = Record { kind: Kind::Del, version: Version(2), expiry: None, key: b"one", value: b"" };
+    /// let mut store = Store::new([7; 16])?;
+    /// store.replay([set(1, b"one", b"1"), set(2, b"one", b"2"), del, set(3, b"two", b"2")].into_iter())?;
+    /// assert_eq!((store.len(), store.floor()), (1, Version(2)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn replay<'a>(&mut self, mut records: impl Iterator<Item = Record<'a>>) -> Result<(), OutOfMemory> {
         /// So many keys' tables and entries are asked from memory together.
         const TOGETHER: usize = 16;

@@ -27,20 +27,63 @@ use crate::record::Record;
 use crate::units::{Lsn, Millis, Version};
 
 /// How long a frame's header is.
+///
+/// ```
+/// use osprey_core::wal::frame::FRAME_HEADER_BYTES;
+///
+/// // What a SET of one byte takes in the log, in a frame of its own.
+/// let record = 4 + (1 + 1 + 1 + 1 + 1);
+/// assert_eq!(FRAME_HEADER_BYTES + record, 73);
+/// ```
 pub const FRAME_HEADER_BYTES: usize = 64;
 
 /// How much stands before each record: its length.
+///
+/// ```
+/// use osprey_core::record::{Kind, Record};
+/// use osprey_core::units::Version;
+/// use osprey_core::wal::frame::{RECORD_LENGTH_BYTES, Records};
+///
+/// let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+/// let mut payload = u32::try_from(record.encoded_len()).expect("it is short").to_le_bytes().to_vec();
+/// assert_eq!(payload.len(), RECORD_LENGTH_BYTES);
+/// record.encode(&mut payload);
+/// assert_eq!(Records(&payload).next(), Some(Ok(record)));
+/// ```
 pub const RECORD_LENGTH_BYTES: usize = 4;
 
 /// Frames begin at multiples of so many bytes.
+///
+/// ```
+/// use osprey_core::wal::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES};
+/// use osprey_core::wal::segment::HEADER_BYTES;
+///
+/// // Where the second frame may begin, behind one whose payload has 9 bytes.
+/// let end = HEADER_BYTES as usize + FRAME_HEADER_BYTES + 9;
+/// assert_eq!(end.next_multiple_of(FRAME_ALIGN), 4096 + 64 + 16);
+/// ```
 pub const FRAME_ALIGN: usize = 8;
 
 /// The first bytes of every frame.
+///
+/// ```
+/// use osprey_core::wal::frame::FRAME_MAGIC;
+///
+/// // It says where a frame may begin; only the checksum says whether one does.
+/// let bytes = b"....OSF1........";
+/// assert_eq!(bytes.windows(4).position(|window| window == FRAME_MAGIC), Some(4));
+/// ```
 pub const FRAME_MAGIC: [u8; 4] = *b"OSF1";
 
 const CHECKED_BYTES: usize = 56;
 
 /// What a frame is for.
+///
+/// ```
+/// use osprey_core::wal::frame::FrameType;
+///
+/// assert_eq!((FrameType::Data as u8, FrameType::Seal as u8), (1, 2), "as they stand in a frame");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameType {
     /// Carries records.
@@ -50,6 +93,34 @@ pub enum FrameType {
 }
 
 /// What a frame says of itself.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::units::{Lsn, Millis, Version};
+/// use osprey_core::wal::frame::{FrameHeader, FrameType};
+///
+/// let payload = b"two records";
+/// let mut header = FrameHeader {
+///     kind: FrameType::Data,
+///     payload_len: 11,
+///     records: 2,
+///     first_lsn: Lsn(5),
+///     durable: Lsn(4),
+///     time: Millis(1_000),
+///     floor: Version(0),
+///     previous: 0xABCD,
+///     payload_crc: 0, // filled in, as is the next
+///     crc: 0,
+/// };
+/// let salt = 7;
+/// let bytes = header.seal(salt, payload, crc32c);
+/// assert_eq!(FrameHeader::decode(&bytes, salt, crc32c), Some(header));
+/// assert!(header.matches(payload, salt, crc32c));
+/// assert_eq!((header.next_lsn(), header.frame_len()), (Lsn(7), 64 + 11));
+///
+/// // Another run's frame is none of this one's, nor is one that a client has made up.
+/// assert_eq!(FrameHeader::decode(&bytes, salt + 1, crc32c), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     /// What it is for.
@@ -162,12 +233,39 @@ fn salted(salt: u64, checksum: Checksum) -> u32 {
 }
 
 /// The records of a payload, in order; ends with an `Err` where the payload is out of form.
+///
+/// ```
+/// use osprey_core::wal::frame::{MalformedRecord, Records};
+///
+/// // Set, with a key of one byte, version 7, no expiry: key and value.
+/// let payload = b"\x05\0\0\0\x00\x01\x07kv";
+/// let record = Records(payload).next().expect("there is one")?;
+/// assert_eq!((record.key, record.value, record.version.0), (&b"k"[..], &b"v"[..], 7));
+/// assert_eq!(Records(payload).count(), 1);
+/// # Ok::<(), MalformedRecord>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Records<'a>(pub &'a [u8]);
 
 /// A frame's checksum matches, but its payload is not a sequence of records.
+///
+/// ```
+/// use osprey_core::wal::frame::{MalformedRecord, Records};
+///
+/// // It claims a record of 255 bytes.
+/// let read: Vec<_> = Records(b"\xFF\0\0\0\x00\x01\x07kv").collect();
+/// assert_eq!(read, [Err(MalformedRecord)]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedRecord;
+
+impl core::fmt::Display for MalformedRecord {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("what stands here is no record that this version can read")
+    }
+}
+
+impl core::error::Error for MalformedRecord {}
 
 impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>, MalformedRecord>;

@@ -21,6 +21,14 @@ pub mod writer;
 
 /// What a disk writes at once, bytes. A frame that follows synced data begins in a fresh sector, so that a torn write of it can't
 /// reach what was promised.
+///
+/// ```
+/// use osprey_core::wal::SECTOR_BYTES;
+///
+/// // Where the next frame begins if everything up to here was synced.
+/// let end = 4096_u64 + 75;
+/// assert_eq!(end.next_multiple_of(SECTOR_BYTES), 4608);
+/// ```
 pub const SECTOR_BYTES: u64 = 512;
 
 /// `offset` or the next multiple of `unit` (a power of two).

@@ -1,6 +1,7 @@
 //! Walks the frames of one segment, and looks behind the first bad one for what speaks against a torn tail.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameType};
 use super::segment::HEADER_BYTES;
@@ -10,6 +11,18 @@ use crate::storage::{ChunkBytes, LogFiles, SegmentNumber, StorageError};
 use crate::units::Lsn;
 
 /// Why a segment can't be read any further.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::storage::memory::MemoryStorage;
+/// use osprey_core::storage::{SegmentNumber, StorageError};
+/// use osprey_core::units::Lsn;
+/// use osprey_core::wal::reader::{ReadError, SegmentReader, Tail};
+///
+/// let mut reader = SegmentReader::new(SegmentNumber(1), 8_192, 7, crc32c);
+/// let read = reader.next(&mut MemoryStorage::new(), &mut Tail { next_lsn: Lsn(1), chain: 0 });
+/// assert_eq!(read.err(), Some(ReadError::Storage(StorageError::Io(None))), "there is no such segment");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
     /// Storage failed.
@@ -18,6 +31,17 @@ pub enum ReadError {
     OutOfMemory,
 }
 
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(error) => error.fmt(f),
+            Self::OutOfMemory => f.write_str("no memory for a frame"),
+        }
+    }
+}
+
+impl core::error::Error for ReadError {}
+
 impl From<StorageError> for ReadError {
     fn from(error: StorageError) -> Self {
         Self::Storage(error)
@@ -25,6 +49,30 @@ impl From<StorageError> for ReadError {
 }
 
 /// Where a log has been read up to: what the next frame must continue.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::storage::{LogFiles, SegmentNumber};
+/// use osprey_core::units::Lsn;
+/// use osprey_core::wal::reader::{SegmentReader, Tail};
+/// use osprey_core::wal::segment::SegmentHeader;
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// engine.incr(Millis(1_000), b"visits", 1).result?;
+/// while engine.drive(&mut storage)? {}
+/// let mut bytes = [0; 4096];
+/// storage.read(SegmentNumber(1), 0, &mut bytes)?;
+/// let header = SegmentHeader::decode(&bytes, crc32c)?;
+/// let mut tail = Tail { next_lsn: header.first_lsn, chain: header.chain };
+/// let mut reader = SegmentReader::new(header.number, storage.bytes() as u64, header.salt, crc32c);
+/// while reader.next(&mut storage, &mut tail)?.is_some() {}
+/// assert_eq!(tail.next_lsn, Lsn(2), "what the next frame has to continue");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
     /// The LSN that comes next.
@@ -43,6 +91,26 @@ pub(crate) struct Remainder {
 }
 
 /// A frame that continues the log.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::storage::SegmentNumber;
+/// use osprey_core::wal::frame::Records;
+/// use osprey_core::wal::salvage::{Piece, Scanner};
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// engine.set(Millis(1_000), b"key", b"value", &SetOptions::default()).result?;
+/// while engine.drive(&mut storage)? {}
+/// let mut scanner = Scanner::new(SegmentNumber(1), storage.bytes() as u64, options.entropy.salt, crc32c);
+/// let Some(Piece::Frame(frame)) = scanner.next(&mut storage)? else { panic!("it was appended") };
+/// assert_eq!((frame.offset, frame.header.records), (4096, 1));
+/// assert_eq!(Records(frame.payload).next().expect("a record")?.value, b"value");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     /// What it says of itself.
@@ -54,6 +122,41 @@ pub struct Frame<'a> {
 }
 
 /// Reads one segment from its first frame on.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::storage::{LogFiles, SegmentNumber};
+/// use osprey_core::wal::frame::Records;
+/// use osprey_core::wal::reader::{SegmentReader, Tail};
+/// use osprey_core::wal::segment::SegmentHeader;
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// engine.incr(Millis(1_000), b"visits", 41).result?;
+/// while engine.drive(&mut storage)? {}
+/// engine.incr(Millis(1_000), b"visits", 1).result?;
+/// engine.close();
+/// while engine.drive(&mut storage)? {}
+///
+/// let mut bytes = [0; 4096];
+/// storage.read(SegmentNumber(1), 0, &mut bytes)?;
+/// let header = SegmentHeader::decode(&bytes, crc32c)?;
+/// let mut tail = Tail { next_lsn: header.first_lsn, chain: header.chain };
+/// let mut reader = SegmentReader::new(header.number, storage.bytes() as u64, header.salt, crc32c);
+/// let mut values = Vec::new();
+/// while let Some(frame) = reader.next(&mut storage, &mut tail)? {
+///     for record in Records(frame.payload) {
+///         values.push(record?.value.to_vec());
+///     }
+/// }
+/// assert_eq!(values, [b"41", b"42"]);
+/// assert!(reader.sealed(), "the run has ended in order");
+/// assert_eq!(reader.end(), storage.bytes() as u64);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct SegmentReader {
     segment: SegmentNumber,
@@ -107,7 +210,7 @@ impl SegmentReader {
         self.sealed
     }
 
-    /// The next frame that continues `tail`; `tail` moves on. `None` where there is none.
+    /// The next frame that continues `tail`; `tail` moves on. `None` where there is none. Reads a [chunk](ChunkBytes) at once, or one frame that is longer, and holds as much.
     ///
     /// # Errors
     /// Storage, or memory for the frame.

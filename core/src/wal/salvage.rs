@@ -11,6 +11,22 @@ use crate::checksum::Checksum;
 use crate::storage::{LogFiles, SegmentNumber};
 
 /// What stands in a segment.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::storage::memory::MemoryStorage;
+/// use osprey_core::storage::{SegmentNumber, Storage, StorageOp};
+/// use osprey_core::wal::salvage::{Piece, Scanner};
+///
+/// // A segment with something in it that is no frame.
+/// let (mut storage, segment) = (MemoryStorage::new(), SegmentNumber(1));
+/// storage.submit(StorageOp::Start { segment, header: vec![0; 4096] });
+/// storage.submit(StorageOp::Append { segment, offset: 5000, data: b"rubbish".to_vec(), sync: false });
+/// let mut scanner = Scanner::new(segment, 5007, 7, crc32c);
+/// let Some(Piece::Unreadable { from, to }) = scanner.next(&mut storage).expect("memory can be read") else { panic!("it is one") };
+/// assert_eq!((from, to), (5000, 5007));
+/// assert!(scanner.next(&mut storage).expect("memory can be read").is_none());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Piece<'a> {
     /// A whole frame.
@@ -28,6 +44,39 @@ pub enum Piece<'a> {
 }
 
 /// Goes through a segment from its header to its end.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::storage::{LogFiles, SegmentNumber, Storage, StorageOp};
+/// use osprey_core::wal::salvage::{Piece, Scanner};
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// let (segment, salt) = (SegmentNumber(1), options.entropy.salt);
+/// for key in [b"one", b"two"] {
+///     engine.incr(Millis(1_000), key, 1).result?;
+///     while engine.drive(&mut storage)? {}
+/// }
+/// // Damage to the first frame: recovery would end there, or refuse; what is behind it is still to be found.
+/// let mut bytes = vec![0; storage.bytes()];
+/// storage.read(segment, 0, &mut bytes)?;
+/// bytes[4096 + 20] ^= 1;
+/// storage.submit(StorageOp::Start { segment, header: bytes });
+/// let mut scanner = Scanner::new(segment, storage.bytes() as u64, salt, crc32c);
+/// let (mut lost, mut found) = (0, 0);
+/// while let Some(piece) = scanner.next(&mut storage)? {
+///     match piece {
+///         Piece::Frame(frame) => found += frame.header.records,
+///         Piece::Damaged(frame) => lost += frame.header.records,
+///         Piece::Unreadable { from, to } => assert!(from == 4096 && to - from < 100),
+///     }
+/// }
+/// assert_eq!((found, lost), (1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Scanner {
     reader: SegmentReader,
@@ -45,7 +94,7 @@ impl Scanner {
         Self { reader, salt, checksum, length, offset: HEADER_BYTES }
     }
 
-    /// The next piece; `None` at the end. Reads on over zeros, however many.
+    /// The next piece; `None` at the end. Reads on over zeros, however many; holds a chunk of the segment, or one frame that is longer.
     ///
     /// # Errors
     /// Storage, or memory for the frame.

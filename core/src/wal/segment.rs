@@ -29,12 +29,35 @@ use crate::storage::SegmentNumber;
 use crate::units::{Lsn, Millis, Version};
 
 /// Where the first frame begins.
+///
+/// ```
+/// use osprey_core::wal::segment::{HEADER_BYTES, HEADER_USED_BYTES};
+///
+/// assert!(HEADER_BYTES > HEADER_USED_BYTES as u64, "the rest is zero");
+/// ```
 pub const HEADER_BYTES: u64 = 4096;
 
 /// The format that this crate writes, and the only one that it reads.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::wal::segment::{FORMAT, HeaderError, SegmentHeader};
+///
+/// let mut later = *b"OSPREYWL........................................................................................";
+/// later[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+/// assert_eq!(SegmentHeader::decode(&later, crc32c), Err(HeaderError::Format(FORMAT + 1)));
+/// ```
 pub const FORMAT: u32 = 1;
 
 /// How much of the header carries something.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::wal::segment::{HEADER_USED_BYTES, HeaderError, SegmentHeader};
+///
+/// let too_short = [0; HEADER_USED_BYTES - 1];
+/// assert_eq!(SegmentHeader::decode(&too_short, crc32c), Err(HeaderError::NotASegment));
+/// ```
 pub const HEADER_USED_BYTES: usize = 96;
 
 #[expect(clippy::cast_possible_truncation, reason = "512")]
@@ -46,6 +69,13 @@ const MAGIC: [u8; 8] = *b"OSPREYWL";
 pub(crate) const COUNTERS: core::ops::Range<u64> = 1..1 << 63;
 
 /// A random number that tells databases apart.
+///
+/// ```
+/// use osprey_core::engine::DatabaseId;
+///
+/// let id = DatabaseId([0xAB; 16]);
+/// assert_eq!(id.to_string(), "abababababababababababababababab");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatabaseId(pub [u8; 16]);
 
@@ -56,6 +86,29 @@ impl fmt::Display for DatabaseId {
 }
 
 /// What a segment says of itself.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::storage::SegmentNumber;
+/// use osprey_core::units::{Lsn, Millis, Version};
+/// use osprey_core::wal::segment::{DatabaseId, HEADER_BYTES, SegmentHeader};
+///
+/// let header = SegmentHeader {
+///     database: DatabaseId([3; 16]),
+///     epoch: 1,
+///     salt: 7,
+///     number: SegmentNumber(1),
+///     first_lsn: Lsn(1),
+///     durable: Lsn(0),
+///     time: Millis(1_000),
+///     floor: Version(0),
+///     chain: 0, // the first segment of all
+/// };
+/// let bytes = header.encode(crc32c)?;
+/// assert_eq!(bytes.len() as u64, HEADER_BYTES);
+/// assert_eq!(SegmentHeader::decode(&bytes, crc32c), Ok(header));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
     /// The database that it belongs to.
@@ -79,6 +132,15 @@ pub struct SegmentHeader {
 }
 
 /// Why a header can't be read.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::wal::segment::{HeaderError, SegmentHeader};
+///
+/// let error = SegmentHeader::decode(&[0; 4096], crc32c).expect_err("nothing but zeros");
+/// assert_eq!(error, HeaderError::NotASegment);
+/// assert_eq!(error.to_string(), "it does not begin with a segment header");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderError {
     /// Too short, or not a segment at all.
@@ -104,6 +166,8 @@ impl fmt::Display for HeaderError {
         }
     }
 }
+
+impl core::error::Error for HeaderError {}
 
 impl SegmentHeader {
     /// The header's bytes, [`HEADER_BYTES`] of them.

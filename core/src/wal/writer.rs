@@ -64,6 +64,48 @@ enum Closing {
 }
 
 /// The writing half of the log.
+///
+/// ```
+/// use osprey_core::checksum::crc32c;
+/// use osprey_core::record::{Kind, Record};
+/// use osprey_core::storage::memory::MemoryStorage;
+/// use osprey_core::storage::{SegmentNumber, Storage};
+/// use osprey_core::units::{Lsn, Millis, Version};
+/// use osprey_core::wal::segment::DatabaseId;
+/// use osprey_core::wal::writer::{LogPosition, LogWriter, Poisoned, SyncPolicy, WriterOptions};
+///
+/// /// Storage does everything at once here.
+/// fn drive(log: &mut LogWriter, storage: &mut MemoryStorage) -> Result<(), Poisoned> {
+///     while let Some(done) = log.poll(Millis(1_000), Version::NONE).and_then(|op| storage.submit(op)) {
+///         log.done(done, Millis(1_000))?;
+///     }
+///     Ok(())
+/// }
+///
+/// let (database, policy) = (DatabaseId([3; 16]), SyncPolicy::Always);
+/// let options = WriterOptions { database, epoch: 1, salt: 2, segment_bytes: 64 << 10, policy, checksum: crc32c };
+/// let position = LogPosition { next_segment: SegmentNumber(1), last_lsn: Lsn(0), chain: 0, time: Millis(0) };
+/// let (mut log, mut storage) = (LogWriter::new(options, position), MemoryStorage::new());
+/// assert!(log.starting());
+/// drive(&mut log, &mut storage)?;
+/// assert_eq!((log.starting(), log.active_segment()), (false, Some(SegmentNumber(1))));
+///
+/// let record = Record { kind: Kind::Set, version: Version(1), expiry: None, key: b"key", value: b"value" };
+/// log.make_room(2, 2 * record.encoded_len()).expect("the segment has room for both");
+/// let (first, second) = (log.log(&record), log.log(&record));
+/// assert_eq!((second, log.frame_of(second)), (Lsn(2), first), "they are secured together");
+/// assert!(log.watermark() < first && log.buffer_bytes() > 0);
+/// drive(&mut log, &mut storage)?;
+/// assert_eq!((log.watermark(), log.durable_lsn(), log.last_lsn()), (second, second, second));
+/// assert_eq!(log.appended_bytes(), 64 + 2 * (4 + record.encoded_len() as u64));
+///
+/// // An idle log says in a frame of its own what has become durable.
+/// assert_eq!((log.read_only(), log.tick(Millis(1_000))), (false, Some(Millis(2_000))));
+/// log.close();
+/// drive(&mut log, &mut storage)?;
+/// assert!(log.closed() && !log.poisoned() && log.syncs() > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LogWriter {
     options: WriterOptions,
@@ -286,9 +328,7 @@ impl LogWriter {
             return Err(poisoned);
         }
         match op {
-            StorageOp::Reserve { .. } => {
-                self.reserved(result, now);
-            }
+            StorageOp::Reserve { segment, .. } => self.reserved(segment, result, now)?,
             StorageOp::Start { segment, .. } => {
                 self.check(result, segment, "start the log segment")?;
                 self.appending = None;

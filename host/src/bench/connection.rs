@@ -57,9 +57,18 @@ pub(crate) enum Broken {
     Unencodable(Unencodable),
 }
 
+/// Buffers that pass from one connection to the next. Ten thousand connections with buffers of their own would fill the processor's caches with them,
+/// the server's share included.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+}
+
 /// Received bytes that are not parsed yet.
 #[derive(Debug)]
 struct Inbox {
+    /// Empty while nothing is under way.
     bytes: Vec<u8>,
     start: usize,
     end: usize,
@@ -75,7 +84,7 @@ const INBOX_BYTES_MAX: usize = 2 * SizeRange::LIMIT;
 impl Connection {
     /// Takes over a non-blocking socket. `seed` decides what is sent on it.
     pub(crate) fn new(stream: TcpStream, protocol: Protocol, value_sizes: SizeRange, seed: u64) -> Self {
-        let inbox = Inbox { bytes: vec![0; INBOX_BYTES], start: 0, end: 0, at_least: 1 };
+        let inbox = Inbox { bytes: Vec::new(), start: 0, end: 0, at_least: 1 };
         let now = Instant::now();
         Self {
             stream,
@@ -98,8 +107,19 @@ impl Connection {
         self.rng = Rng::with_seed(self.seed.wrapping_add(stream));
     }
 
-    /// Makes a batch of `count` requests, to be flushed next. Its latency counts from when it was due or, without that, from now on.
-    pub(crate) fn begin(&mut self, requests: &mut Requests, source: &mut Source, count: u64, due: Option<Instant>) -> Result<(), Broken> {
+    /// Makes a batch of `count` requests and sends what the socket takes; whether that was all. Its latency counts from when it was due or, without that,
+    /// from now on.
+    pub(crate) fn begin(
+        &mut self,
+        requests: &mut Requests,
+        source: &mut Source,
+        count: u64,
+        due: Option<Instant>,
+        spare: &mut Spare,
+    ) -> Result<bool, Broken> {
+        if self.outbox.capacity() == 0 {
+            self.outbox = std::mem::take(&mut spare.outbox);
+        }
         self.outbox.clear();
         self.written = 0;
         self.asked.clear();
@@ -118,7 +138,7 @@ impl Connection {
         }
         self.begun = Instant::now();
         self.due = due.unwrap_or(self.begun);
-        Ok(())
+        self.flush(spare)
     }
 
     /// Whether replies are awaited.
@@ -132,7 +152,7 @@ impl Connection {
     }
 
     /// Writes what the socket takes; whether that was all.
-    pub(crate) fn flush(&mut self) -> Result<bool, Broken> {
+    pub(crate) fn flush(&mut self, spare: &mut Spare) -> Result<bool, Broken> {
         while self.written < self.outbox.len() {
             match self.stream.write(&self.outbox[self.written..]) {
                 Ok(0) => return Err(Broken::Closed),
@@ -142,11 +162,15 @@ impl Connection {
                 Err(error) => return Err(Broken::Io(error)),
             }
         }
+        spare.outbox = std::mem::take(&mut self.outbox);
         Ok(true)
     }
 
     /// Reads once and parses what is whole. Replies that came with one read have come at one time.
-    pub(crate) fn receive(&mut self, tally: &mut Tally) -> Result<Instant, Broken> {
+    pub(crate) fn receive(&mut self, spare: &mut Spare, tally: &mut Tally) -> Result<Instant, Broken> {
+        if self.inbox.bytes.is_empty() {
+            self.inbox.bytes = std::mem::take(&mut spare.inbox);
+        }
         let count = match self.stream.read(self.inbox.room()?) {
             Ok(0) => return Err(Broken::Closed),
             Ok(count) => count,
@@ -156,6 +180,9 @@ impl Connection {
         self.inbox.end += count;
         let now = Instant::now();
         self.take_replies(tally, now)?;
+        if self.inbox.is_spare() {
+            spare.inbox = std::mem::take(&mut self.inbox.bytes);
+        }
         Ok(now)
     }
 
@@ -200,6 +227,9 @@ fn beginning(input: &[u8]) -> Vec<u8> {
 impl Inbox {
     /// Where to read to.
     fn room(&mut self) -> Result<&mut [u8], Broken> {
+        if self.bytes.is_empty() {
+            self.bytes.resize(INBOX_BYTES, 0);
+        }
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         } else if self.end == self.bytes.len() {
@@ -213,6 +243,11 @@ impl Inbox {
             }
         }
         Ok(&mut self.bytes[self.end..])
+    }
+
+    /// Whether the buffer can be another's: one that has grown stays where it is needed again.
+    fn is_spare(&self) -> bool {
+        self.start == self.end && self.bytes.len() == INBOX_BYTES
     }
 
     fn is_worth_parsing(&self) -> bool {

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::connection::{Broken, Connection, Source};
+use super::connection::{Broken, Connection, Source, Spare};
 use super::request::Requests;
 use super::schedule::Schedule;
 use super::tally::{Live, Tally};
@@ -65,6 +65,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Worker {
     connections: Vec<Connection>,
     requests: Requests,
+    spare: Spare,
     readiness: Readiness,
     /// The number of this thread's first connection among all, and their number.
     first: u64,
@@ -81,7 +82,7 @@ impl Worker {
         for (number, connection) in connections.iter().enumerate() {
             readiness.add(&connection.stream, number, Interest::READ)?;
         }
-        Ok(Self { connections, requests, readiness, first, total })
+        Ok(Self { connections, requests, spare: Spare::default(), readiness, first, total })
     }
 
     /// Works through a phase. Ends early, with what was counted so far, if the run must end.
@@ -132,12 +133,12 @@ impl Worker {
     /// Reads and writes what a socket is ready for, and goes on to the connection's next batch.
     fn serve(&mut self, state: &mut PhaseState<'_>, event: Event) -> Result<(), Abort> {
         let connection = &mut self.connections[event.key];
-        if event.writable && connection.flush()? {
+        if event.writable && connection.flush(&mut self.spare)? {
             self.readiness.change(&connection.stream, event.key, Interest::READ).map_err(Broken::Io)?;
         }
         if event.readable {
             let was_busy = connection.is_busy();
-            let now = connection.receive(&mut state.tally)?;
+            let now = connection.receive(&mut self.spare, &mut state.tally)?;
             if was_busy {
                 state.last = now;
                 if !connection.is_busy() {
@@ -191,9 +192,8 @@ impl Worker {
         plan.turn += 1;
         state.busy += 1;
         let connection = &mut self.connections[number];
-        connection.begin(&mut self.requests, &mut plan.source, count, due)?;
-        if !connection.flush()? {
-            self.readiness.change(&connection.stream, number, Interest { read: true, write: true }).map_err(Broken::Io)?;
+        if !connection.begin(&mut self.requests, &mut plan.source, count, due, &mut self.spare)? {
+            self.readiness.change(&connection.stream, number, Interest::READ_AND_WRITE).map_err(Broken::Io)?;
         }
         Ok(())
     }

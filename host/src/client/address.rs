@@ -7,6 +7,12 @@ const VARIABLE: &str = "OSPREY_ADDR";
 
 /// The server's `HOST:PORT`: what the command line says, else the environment variable `OSPREY_ADDR` if it is set and not
 /// empty, else `localhost:7070`.
+///
+/// ```
+/// use osprey::client::server_address;
+///
+/// assert_eq!(server_address(Some("db:7070".to_owned())), "db:7070");
+/// ```
 #[must_use]
 pub fn server_address(flag: Option<String>) -> String {
     choose(flag, std::env::var(VARIABLE).ok())

@@ -15,10 +15,14 @@ use super::reply::{Entry, Reply, ScanPage, Ttl, typed};
 
 /// A connection to a server. See the [module](super) for what happens to it when something goes wrong.
 ///
-/// ```no_run
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/client/example_server.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start();
+/// # let address = &server.address;
 /// use osprey::client::{ErrorCode, Presence, SetExpiry, SetOptions, blocking::Client};
 ///
-/// let mut client = Client::connect("localhost:7070")?;
+/// let mut client = Client::connect(address)?;
 /// // A lock that nobody else holds, for ten seconds; its version is the fencing token.
 /// let lock = SetOptions { presence: Presence::Absent, expiry: SetExpiry::In(10_000), ..SetOptions::default() };
 /// match client.set("lock", "worker 7", &lock) {
@@ -27,9 +31,54 @@ use super::reply::{Entry, Reply, ScanPage, Ttl, typed};
 ///         client.del("lock", Some(token))?; // release
 ///     }
 ///     Err(error) if error.is_refusal(ErrorCode::Exists) => println!("somebody else holds it"),
-///     Err(error) => return Err(error),
+///     Err(error) => return Err(error.into()),
 /// }
-/// # Ok::<(), osprey::client::Error>(())
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Every call:
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/client/example_server.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start();
+/// # let address = &server.address;
+/// use osprey::client::blocking::Client;
+/// use osprey::client::{Options, SetOptions, Ttl};
+/// use std::time::Duration;
+///
+/// let hasty = Options { connect_timeout: Duration::from_secs(1), ..Options::default() };
+/// let mut client = Client::connect_with(address, hasty)?;
+/// client.ping()?;
+/// let first = client.set("name", "Ada", &SetOptions::default())?;
+/// let entry = client.get("name")?.expect("it was set");
+/// assert_eq!((entry.value, entry.version), (b"Ada".to_vec(), first));
+/// assert!(client.exists("name")?);
+///
+/// assert!(client.expire("name", 60_000, Some(first))?);
+/// assert!(matches!(client.ttl("name")?, Ttl::Remaining { ms: 1..=60_000 }));
+/// assert!(client.persist("name")?);
+/// assert_eq!(client.ttl("name")?, Ttl::Unlimited);
+///
+/// assert_eq!(client.incr("visits", 3)?, 3);
+/// assert_eq!(client.decr("visits", 1)?, 2);
+/// assert_eq!(client.mset(&[("one", "1"), ("two", "2")])?, 2);
+/// let entries = client.mget(&["two", "three"])?;
+/// assert_eq!(entries.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
+///
+/// let page = client.scan(0, Some(100), "")?;
+/// assert_eq!((page.keys.len(), page.next), (4, 0));
+/// assert!(client.stats()?.contains(&("keys".to_owned(), "4".to_owned())));
+/// client.snapshot()?;
+/// assert!(client.del("name", Some(first))?);
+///
+/// let replies = client.pipeline().get("one").get("two").run();
+/// assert_eq!(replies.len(), 2);
+/// assert!(!client.is_closed());
+/// client.quit()?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct Client {

@@ -10,6 +10,23 @@ use osprey_core::protocol::error::ErrorCode;
 /// Why a request has no reply.
 ///
 /// After [`Error::Server`] and [`Error::Request`] the connection can be used on; after every other error it is closed.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/client/example_server.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start();
+/// # let address = &server.address;
+/// use osprey::client::{Error, ErrorCode, SetOptions, blocking::Client};
+///
+/// let mut client = Client::connect(address)?;
+/// client.set("name", "Ada", &SetOptions::default())?;
+/// let refused = client.incr("name", 1).expect_err("it is no number");
+/// assert!(refused.is_refusal(ErrorCode::Type));
+/// assert!(matches!(client.get("two words"), Err(Error::Request(_))));
+/// client.ping()?; // neither has harmed the connection
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -50,6 +67,19 @@ pub enum Error {
 }
 
 /// What a client waits for.
+///
+/// ```
+/// use osprey::client::{Activity, Error, Options, blocking::Client};
+/// use std::{net::TcpListener, time::Duration};
+///
+/// // Somebody who listens and never answers.
+/// let silent = TcpListener::bind("127.0.0.1:0")?;
+/// let limit = Duration::from_millis(20);
+/// let mut client = Client::connect_with(&silent.local_addr()?.to_string(), Options { read_timeout: Some(limit), ..Options::default() })?;
+/// assert!(matches!(client.ping(), Err(Error::Timeout { activity: Activity::Read, .. })));
+/// assert!(client.is_closed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// The connection to be accepted.
@@ -61,6 +91,18 @@ pub enum Activity {
 }
 
 /// How a server's reply departs from the protocol.
+///
+/// ```
+/// use osprey::client::{Error, ProtocolViolation, blocking::Client};
+/// use std::{io::Write as _, net::TcpListener};
+///
+/// // Some other server.
+/// let other = TcpListener::bind("127.0.0.1:0")?;
+/// let mut client = Client::connect(&other.local_addr()?.to_string())?;
+/// other.accept()?.0.write_all(b"+PONG\r\n")?;
+/// assert!(matches!(client.ping(), Err(Error::Protocol(ProtocolViolation::Malformed(_)))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ProtocolViolation {

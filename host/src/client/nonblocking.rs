@@ -23,17 +23,69 @@ use super::reply::{Entry, Reply, ScanPage, Ttl, typed};
 /// A call whose future is dropped before it is done (by a timeout around it, by a `select`) has left its reply under way: the
 /// connection cannot be used on, and the next call says so with [`Error::Closed`].
 ///
-/// ```no_run
-/// use osprey::client::Client;
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/client/example_server.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start();
+/// # let address = &server.address;
+/// use osprey::client::{Client, Reply};
 ///
 /// # smol::block_on(async {
-/// let mut client = Client::connect("localhost:7070").await?;
-/// let replies = client.pipeline().incr("visits", 1).get("motd").run().await;
-/// for reply in replies {
-///     println!("{:?}", reply?);
-/// }
+/// let mut client = Client::connect(address).await?;
+/// let mut replies = client.pipeline().incr("visits", 1).get("motd").run().await.into_iter();
+/// assert_eq!(replies.next().expect("two requests")?, Reply::Integer(1));
+/// assert_eq!(replies.next().expect("two requests")?, Reply::Entry(None));
 /// # Ok::<(), osprey::client::Error>(())
-/// # });
+/// # })?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Every call:
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/client/example_server.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start();
+/// # let address = &server.address;
+/// use osprey::client::Client;
+/// use osprey::client::{Options, SetOptions, Ttl};
+/// use std::time::Duration;
+///
+/// # smol::block_on(async {
+/// let hasty = Options { connect_timeout: Duration::from_secs(1), ..Options::default() };
+/// let mut client = Client::connect_with(address, hasty).await?;
+/// client.ping().await?;
+/// let first = client.set("name", "Ada", &SetOptions::default()).await?;
+/// let entry = client.get("name").await?.expect("it was set");
+/// assert_eq!((entry.value, entry.version), (b"Ada".to_vec(), first));
+/// assert!(client.exists("name").await?);
+///
+/// assert!(client.expire("name", 60_000, Some(first)).await?);
+/// assert!(matches!(client.ttl("name").await?, Ttl::Remaining { ms: 1..=60_000 }));
+/// assert!(client.persist("name").await?);
+/// assert_eq!(client.ttl("name").await?, Ttl::Unlimited);
+///
+/// assert_eq!(client.incr("visits", 3).await?, 3);
+/// assert_eq!(client.decr("visits", 1).await?, 2);
+/// assert_eq!(client.mset(&[("one", "1"), ("two", "2")]).await?, 2);
+/// let entries = client.mget(&["two", "three"]).await?;
+/// assert_eq!(entries.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
+///
+/// let page = client.scan(0, Some(100), "").await?;
+/// assert_eq!((page.keys.len(), page.next), (4, 0));
+/// assert!(client.stats().await?.contains(&("keys".to_owned(), "4".to_owned())));
+/// client.snapshot().await?;
+/// assert!(client.del("name", Some(first)).await?);
+///
+/// let replies = client.pipeline().get("one").get("two").run().await;
+/// assert_eq!(replies.len(), 2);
+/// assert!(!client.is_closed());
+/// client.quit().await?;
+/// # Ok::<(), osprey::client::Error>(())
+/// # })?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct Client {

@@ -16,10 +16,14 @@ use super::batch::{Batch, Shape};
 ///
 /// A pipeline is no transaction: other clients' requests may come in between.
 ///
-/// ```no_run
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/client/example_server.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start();
+/// # let address = &server.address;
 /// use osprey::client::{Reply, blocking::Client};
 ///
-/// let mut client = Client::connect("localhost:7070")?;
+/// let mut client = Client::connect(address)?;
 /// let mut pipeline = client.pipeline();
 /// for n in 0..10_000 {
 ///     pipeline.incr(format!("counter:{}", n % 10), 1);
@@ -27,7 +31,32 @@ use super::batch::{Batch, Shape};
 /// for reply in pipeline.run() {
 ///     assert!(matches!(reply?, Reply::Integer(_)));
 /// }
-/// # Ok::<(), osprey::client::Error>(())
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Every request:
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/client/example_server.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start();
+/// # let address = &server.address;
+/// use osprey::client::{Reply, SetOptions, Ttl, blocking::Client};
+///
+/// let mut client = Client::connect(address)?;
+/// let mut pipeline = client.pipeline();
+/// assert!(pipeline.is_empty());
+/// pipeline.ping().set("name", "Ada", &SetOptions::default()).get("name").exists("name");
+/// pipeline.expire("name", 60_000, None).persist("name").ttl("name").del("name", None);
+/// pipeline.incr("visits", 3).decr("visits", 1).mset(&[("one", "1")]).mget(&["one"]);
+/// pipeline.scan(0, None, "").stats().snapshot();
+/// assert_eq!(pipeline.len(), 15);
+/// let replies: Vec<Reply> = pipeline.run().into_iter().collect::<Result<_, _>>()?;
+/// assert_eq!((&replies[0], &replies[6], &replies[9]), (&Reply::Pong, &Reply::Ttl(Ttl::Unlimited), &Reply::Integer(2)));
+/// assert!(pipeline.is_empty(), "it can be filled again");
+/// # Ok(())
+/// # }
 /// ```
 pub struct Pipeline<'c, C> {
     pub(super) client: &'c mut C,

@@ -3,6 +3,21 @@
 use osprey_core::units::{Millis, Version};
 
 /// A key's value and what the server knows about it.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/client/example_server.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start();
+/// # let address = &server.address;
+/// use osprey::client::{Entry, SetOptions, blocking::Client};
+///
+/// let mut client = Client::connect(address)?;
+/// let version = client.set("name", "Ada", &SetOptions::default())?;
+/// let entry = Entry { value: b"Ada".to_vec(), version, expiry: None };
+/// assert_eq!(client.get("name")?, Some(entry));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The bytes, exactly as they were set.
@@ -14,6 +29,17 @@ pub struct Entry {
 }
 
 /// What `TTL` says about a key.
+///
+/// ```
+/// use osprey::client::Ttl;
+///
+/// let text = |ttl| match ttl {
+///     Ttl::Missing => "gone".to_owned(),
+///     Ttl::Unlimited => "for ever".to_owned(),
+///     Ttl::Remaining { ms } => format!("{ms} ms"),
+/// };
+/// assert_eq!(text(Ttl::Remaining { ms: 1_500 }), "1500 ms");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ttl {
     /// The key is not there.
@@ -28,6 +54,30 @@ pub enum Ttl {
 }
 
 /// One step of a walk over the keys.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/client/example_server.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start();
+/// # let address = &server.address;
+/// use osprey::client::blocking::Client;
+/// use std::collections::BTreeSet;
+///
+/// let mut client = Client::connect(address)?;
+/// client.mset(&[("user:1", "Ada"), ("user:2", "Grace"), ("visits", "0")])?;
+/// let (mut cursor, mut keys) = (0, BTreeSet::new());
+/// loop {
+///     let page = client.scan(cursor, None, "user:")?;
+///     keys.extend(page.keys);
+///     cursor = page.next;
+///     if cursor == 0 {
+///         break;
+///     }
+/// }
+/// assert_eq!(keys, [b"user:1".to_vec(), b"user:2".to_vec()].into());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanPage {
     /// The cursor of the next step; 0: the walk is complete.
@@ -38,6 +88,21 @@ pub struct ScanPage {
 }
 
 /// The reply to one request of a [`Pipeline`](super::Pipeline).
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/client/example_server.rs"));
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ExampleServer::start();
+/// # let address = &server.address;
+/// use osprey::client::{Reply, blocking::Client};
+///
+/// let mut client = Client::connect(address)?;
+/// let replies = client.pipeline().incr("visits", 1).exists("visits").run();
+/// let replies: Vec<Reply> = replies.into_iter().collect::<Result<_, _>>()?;
+/// assert_eq!(replies, [Reply::Integer(1), Reply::Exists(true)]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply {

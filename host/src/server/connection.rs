@@ -6,10 +6,10 @@ use std::net::TcpStream;
 use osprey_core::engine::{Next, Payload, Session};
 use osprey_core::units::Lsn;
 use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::RecvFlags;
 
-use crate::readiness::{Interest, Watched};
+use crate::readiness::Watched;
 
 /// So many empty buffers wait for their next user.
 const SPARE_BUFFERS: usize = 64;
@@ -59,8 +59,8 @@ impl Spare {
 /// What a receive has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// So many bytes, at least one.
-    Bytes(usize),
+    /// At least one byte; all that there was room for, if `filled`: then there may be more.
+    Bytes { filled: bool },
     /// Nothing at the moment.
     Nothing,
     /// The client will send no more.
@@ -77,6 +77,10 @@ pub(super) struct Connection {
     pub(super) out: Vec<u8>,
     sent: usize,
     pub(super) next: Next,
+    /// There may be more to receive, of which no event will tell.
+    pub(super) unread: bool,
+    /// An event has told that the client has closed its half, or all of it: the end is behind what is unread.
+    pub(super) ending: bool,
     /// The client has closed its half.
     pub(super) ended: bool,
     /// The socket took less than it was given.
@@ -100,6 +104,8 @@ impl Connection {
             out: Vec::new(),
             sent: 0,
             next: Next::Read { at_least: 1 },
+            unread: false,
+            ending: false,
             ended: false,
             blocked: false,
             active_at_ms: now_ms,
@@ -114,6 +120,16 @@ impl Connection {
         self.input.capacity() + self.out.capacity()
     }
 
+    /// Whether it is to be read from.
+    pub(super) fn reads(&self) -> bool {
+        !self.ended && matches!(self.next, Next::Read { .. })
+    }
+
+    /// Whether the engine needs more input than is here.
+    pub(super) fn holds_too_little(&self) -> bool {
+        matches!(self.next, Next::Read { at_least } if self.input.len() < at_least)
+    }
+
     /// Replies that weren't sent yet, bytes.
     pub(super) fn unsent(&self) -> usize {
         self.out.len() - self.sent
@@ -121,7 +137,7 @@ impl Connection {
 
     /// One receive into `shared`, which is empty. For connections that hold no input.
     pub(super) fn receive_into(&self, shared: &mut Vec<u8>) -> io::Result<Received> {
-        received(rustix::net::recv(&*self.socket, spare_capacity(shared), RecvFlags::empty()).map(|(_, bytes)| bytes))
+        received(&self.socket, shared)
     }
 
     /// One receive behind the input that is held already.
@@ -135,7 +151,7 @@ impl Connection {
             // Exactly: what fits behind a large request is received with it, and then moved to the front again and again.
             self.input.try_reserve_exact(growth).map_err(|_| ErrorKind::OutOfMemory)?;
         }
-        received(rustix::net::recv(&*self.socket, spare_capacity(&mut self.input), RecvFlags::empty()).map(|(_, bytes)| bytes))
+        received(&self.socket, &mut self.input)
     }
 
     /// Keeps what wasn't consumed of `received`.
@@ -221,19 +237,14 @@ impl Connection {
         }
         payload.append_to(&mut self.out).map_err(|_| ErrorKind::OutOfMemory.into())
     }
-
-    /// Watches the socket for what the connection waits for, and nothing else: level-triggered epoll would report the rest again and again.
-    pub(super) fn watch(&mut self) -> io::Result<()> {
-        let read = !self.ended && matches!(self.next, Next::Read { .. } | Next::Again);
-        self.socket.watch(Interest { read, write: self.blocked })
-    }
 }
 
-fn received(bytes: Result<usize, Errno>) -> io::Result<Received> {
-    match bytes {
-        Ok(0) => Ok(Received::End),
-        Ok(bytes) => Ok(Received::Bytes(bytes)),
-        Err(Errno::INTR | Errno::AGAIN) => Ok(Received::Nothing),
+/// One receive behind what `buffer` holds.
+fn received(socket: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Received> {
+    match retry_on_intr(|| rustix::net::recv(socket, spare_capacity(buffer), RecvFlags::empty())) {
+        Ok((_, 0)) => Ok(Received::End),
+        Ok(_) => Ok(Received::Bytes { filled: buffer.len() == buffer.capacity() }),
+        Err(Errno::AGAIN) => Ok(Received::Nothing),
         Err(error) => Err(error.into()),
     }
 }

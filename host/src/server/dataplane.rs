@@ -34,7 +34,7 @@ use super::connection::{Connection, Spare};
 use super::control::Control;
 use super::snapshots::Snapshots;
 use crate::clock::SystemClock;
-use crate::readiness::{Events, Readiness, Watched};
+use crate::readiness::{Events, Interest, Readiness, Watched};
 use crate::storage::FileStorage;
 pub use housekeeping::Timeouts;
 
@@ -87,7 +87,7 @@ impl DataPlane {
         clients_max: usize,
         timeouts: Timeouts,
     ) -> io::Result<Self> {
-        let listener = Watched::new(&readiness, listener, LISTENER)?;
+        let listener = Watched::new(&readiness, listener, LISTENER, Interest::READ)?;
         let started = Instant::now();
         let watermark = engine.watermark();
         let clock = SystemClock::not_before(engine.now());
@@ -165,7 +165,7 @@ impl DataPlane {
         // Only those that waited when the turn began: whoever comes back in it waits for the next.
         for _ in 0..waiting {
             if let Some(key) = self.ready.pop_front() {
-                self.serve_held(key, now);
+                self.resume(key, now);
             }
         }
         if self.tick_at.is_none_or(|due| due <= now) || self.engine_has_work() {
@@ -183,7 +183,7 @@ impl DataPlane {
             self.tick_at = self.engine.tick(now);
         }
         self.flush();
-        self.control.give_stats(|| self.engine.stats().to_vec());
+        self.control.give_stats(|| self.engine.stats().collect());
         if begin >= self.housekeeping_at {
             self.housekeep(begin);
         }

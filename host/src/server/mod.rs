@@ -25,6 +25,7 @@ use crc32c::crc32c_append;
 use osprey_core::clock::Clock as _;
 use osprey_core::engine::{Engine, Limits, Options, SnapshotOptions};
 use osprey_core::recovery::{Progress, RecoveryError, Report};
+use osprey_core::wal::segment::HeaderError;
 use osprey_core::wal::writer::{Poisoned, SyncPolicy};
 use smol::{Async, LocalExecutor, future};
 
@@ -95,6 +96,11 @@ impl fmt::Display for ServerError {
                 write!(f, "cannot recover the data in {}: {error}", path.display())?;
                 match error {
                     RecoveryError::Storage(..) | RecoveryError::OutOfMemory => f.write_str(". Nothing was changed"),
+                    RecoveryError::Header(_, HeaderError::Format(_)) => write!(
+                        f,
+                        ". Nothing was changed. If another version of Osprey has written it, start that; whether it is damaged instead, `osprey check {}` says",
+                        path.display()
+                    ),
                     _ => write!(
                         f,
                         ". Nothing was changed. Restore a backup; or see with `osprey check {path}` what is damaged, and keep the rest with `osprey repair {path}`",
@@ -107,6 +113,8 @@ impl fmt::Display for ServerError {
                 write!(f, "cannot listen on {}: {error}", addresses.join(", "))?;
                 match error.kind() {
                     io::ErrorKind::AddrInUse => write!(f, "; another program uses the port: stop it, or set another {option}"),
+                    // EMFILE and ENFILE have no kind of their own.
+                    _ if matches!(error.raw_os_error(), Some(23 | 24)) => f.write_str("; raise the limit (ulimit -n)"),
                     _ => write!(f, "; set another {option}"),
                 }
             }

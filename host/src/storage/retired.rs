@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::FallocateFlags;
 use rustix::io::retry_on_intr;
 
-/// How much is kept at most, bytes: as much as little data's log gives back at once.
+/// How much is kept at most, bytes: as much as little data's log gives back at once. Next to more data than this nothing is kept: it would come on top of what log and snapshots may take.
 const BYTES_MAX: u64 = 256 << 20;
 
 /// See the module.
@@ -34,13 +34,14 @@ impl Retired {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes away the name of a segment; the file is kept as `reserved`, or goes. The directory has still to be synced.
-    pub(super) fn retire(&self, segment: &Path, reserved: PathBuf) -> io::Result<()> {
+    /// Takes away the name of a segment; the file is kept as `reserved`, or goes. The directory has still to be synced. `snapshot_bytes`: how large the newest snapshot is, if that is known.
+    pub(super) fn retire(&self, segment: &Path, reserved: PathBuf, snapshot_bytes: Option<u64>) -> io::Result<()> {
         let mut state = self.state();
         let file = fs::symlink_metadata(segment)?;
         let kept: u64 = state.files.iter().map(|(_, bytes)| bytes).sum();
         // A second name is somebody's copy, which must stay as it is.
-        let keeps = !state.useless && file.is_file() && file.nlink() == 1 && kept + file.len() <= BYTES_MAX;
+        let little = snapshot_bytes.is_some_and(|bytes| bytes < BYTES_MAX);
+        let keeps = little && !state.useless && file.is_file() && file.nlink() == 1 && kept + file.len() <= BYTES_MAX;
         if !keeps {
             return fs::remove_file(segment);
         }
@@ -105,7 +106,7 @@ mod tests {
             let file = File::create(self.path(name)).unwrap();
             file.write_all_at(&vec![b'x'; usize::try_from(bytes.min(BYTES)).unwrap()], 0).unwrap();
             file.set_len(bytes).unwrap();
-            self.retired.retire(&self.path(name), self.path(&format!("{name}.next"))).unwrap();
+            self.retired.retire(&self.path(name), self.path(&format!("{name}.next")), Some(1)).unwrap();
         }
 
         fn names(&self) -> Vec<String> {
@@ -138,7 +139,7 @@ mod tests {
         let scene = Scene::new();
         fs::write(scene.path("a"), "kept").unwrap();
         fs::hard_link(scene.path("a"), scene.path("copy")).unwrap();
-        scene.retired.retire(&scene.path("a"), scene.path("a.next")).unwrap();
+        scene.retired.retire(&scene.path("a"), scene.path("a.next"), Some(1)).unwrap();
         assert_eq!(scene.names(), ["copy"]);
         assert_eq!(fs::read(scene.path("copy")).unwrap(), b"kept");
     }
@@ -155,9 +156,19 @@ mod tests {
     }
 
     #[test]
+    fn next_to_much_data_none_is_kept() {
+        for snapshot_bytes in [Some(BYTES_MAX), None] {
+            let scene = Scene::new();
+            fs::write(scene.path("a"), "of no use").unwrap();
+            scene.retired.retire(&scene.path("a"), scene.path("a.next"), snapshot_bytes).unwrap();
+            assert!(scene.names().is_empty());
+        }
+    }
+
+    #[test]
     fn a_segment_that_is_missing_is_said() {
         let scene = Scene::new();
-        let missing = scene.retired.retire(&scene.path("a"), scene.path("a.next"));
+        let missing = scene.retired.retire(&scene.path("a"), scene.path("a.next"), Some(1));
         assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

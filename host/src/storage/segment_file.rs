@@ -25,7 +25,7 @@ pub(super) const LARGE_BYTES: usize = 256 << 10;
 pub(super) const WRITE_BEHIND_BYTES: u64 = 512 << 10;
 
 /// What a large append begins and ends at past the page cache: no page of it is in both.
-const PAGE_BYTES: usize = 4096;
+pub(super) const PAGE_BYTES: usize = 4096;
 
 /// How much of a reservation is filled at a time: a sync of the log stands behind no more than that.
 const ZEROS_BYTES: usize = 512 << 10;

@@ -34,6 +34,8 @@ const HEADROOM_BYTES: u64 = 64 << 20;
 pub(super) struct Draft {
     file: Option<DraftFile>,
     reading: Option<(SnapshotName, Reading)>,
+    /// How large the last one was that got its name.
+    published_bytes: Option<u64>,
 }
 
 impl Directory {
@@ -79,7 +81,8 @@ impl Directory {
                 if planted("segment_not_removed") {
                     return ("remove", path, Ok(()));
                 }
-                let removed = missing_is_fine(self.retired.retire(&path, self.reserved(*segment))).and_then(|()| self.sync());
+                let reserved = self.reserved(*segment);
+                let removed = missing_is_fine(self.retired.retire(&path, reserved, draft.published_bytes)).and_then(|()| self.sync());
                 ("remove", path, removed)
             }
         }
@@ -106,6 +109,7 @@ impl Directory {
     fn publish(&self, draft: &mut Draft, name: SnapshotName) -> io::Result<()> {
         let mut file = draft.file.take().ok_or(io::ErrorKind::NotFound)?;
         file.write_rest()?;
+        draft.published_bytes = Some(file.written);
         if !planted("draft_published_unsynced") {
             file.cached.sync_all()?;
         }

@@ -7,16 +7,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use crc32c::crc32c_append;
-use osprey_core::storage::SnapshotName;
 
 use super::answer::count;
-use super::directory::{DataDirectory, Files};
+use super::directory::DataDirectory;
 use super::failure::{Failure, SOUND};
+use super::new_directory::NewDirectory;
 use super::progress::Progress;
 use crate::museum::planted;
-
-/// What a copy is called until it is verified.
-pub(super) const SUFFIX: &str = ".part";
 
 /// What the command line says.
 #[derive(Debug, Args)]
@@ -33,9 +30,6 @@ pub struct Arguments {
 pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
     let source = DataDirectory::open(path)?;
     let files = source.files()?;
-    if files.paths.is_empty() {
-        return Err(Failure::cannot(format!("there is no data in {}", path.display())));
-    }
     let lengths: Vec<(PathBuf, u64)> = files
         .paths
         .values()
@@ -43,9 +37,9 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
         .map(|path| Ok((path.clone(), fs::metadata(path)?.len())))
         .collect::<io::Result<_>>()
         .map_err(Failure::file("read", path))?;
-    let target = DataDirectory::create(&arguments.destination, SUFFIX)?;
-    copy_all(&lengths, &target)?;
-    let keys = publish(&target)?;
+    let target = NewDirectory::create(&arguments.destination)?;
+    copy_all(&lengths, &target.directory)?;
+    let keys = verify(target, path)?;
     let bytes = lengths.iter().map(|(_, length)| length).sum();
     let said = format!("{}, {}, {}: copied and verified", count(lengths.len() as u64, "file"), count(bytes, "byte"), count(keys, "key"));
     writeln!(io::stdout(), "{said}").map_err(|error| Failure::output(&error))?;
@@ -58,7 +52,7 @@ pub(super) fn copy_all(files: &[(PathBuf, u64)], target: &DataDirectory) -> Resu
     let mut done = 0;
     for (from, length) in files {
         let Some(name) = from.file_name().and_then(|name| name.to_str()) else { continue };
-        let to = target.path.join(format!("{name}{SUFFIX}"));
+        let to = target.path.join(name);
         let failed = Failure::file("copy to", &to);
         let source = File::open(from).map_err(Failure::file("read", from))?;
         let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&to).map_err(&failed)?;
@@ -73,7 +67,7 @@ pub(super) fn copy_all(files: &[(PathBuf, u64)], target: &DataDirectory) -> Resu
             return Err(Failure::damaged(format!("the copy {} is not what was written: the disk may be failing", to.display())));
         }
     }
-    target.sync()
+    Ok(())
 }
 
 /// Length and CRC of what is read.
@@ -92,21 +86,10 @@ fn checksum(mut from: impl Read, mut each: impl FnMut(&[u8]) -> io::Result<()>) 
     }
 }
 
-/// Recovers from the copies as a trial, and gives them their names: the first segment's behind the other segments', then the snapshots'. Without them a server refuses the rest. Returns the number of keys.
-pub(super) fn publish(target: &DataDirectory) -> Result<u64, Failure> {
-    let failed = Failure::file("list", &target.path);
-    let names: Vec<String> = target.names().map_err(&failed)?;
-    let copies = names.iter().filter_map(|name| name.strip_suffix(SUFFIX));
-    let view = copies.clone().filter_map(|name| Some((crate::storage::number_of(name)?, target.path.join(format!("{name}{SUFFIX}")))));
-    let snapshots = copies.clone().filter_map(|name| Some((SnapshotName::parse(name)?, target.path.join(format!("{name}{SUFFIX}")))));
-    let trial = Files::new(view.collect(), snapshots.collect()).with_progress("verify").load();
-    let (store, _) = trial.map_err(|error| {
-        names.iter().filter(|name| name.ends_with(SUFFIX)).for_each(|name| drop(fs::remove_file(target.path.join(name))));
-        Failure::recovery(&target.path, &error)
-    })?;
-    for name in copies.rev() {
-        fs::rename(target.path.join(format!("{name}{SUFFIX}")), target.path.join(name)).map_err(&failed)?;
-        target.sync()?;
-    }
+/// Recovers from the copies as a trial, before they count: what is wrong with them is wrong with the source. Returns the number of keys.
+pub(super) fn verify(target: NewDirectory, source: &Path) -> Result<u64, Failure> {
+    let trial = target.directory.files()?.with_progress("verify").load();
+    let (store, _) = trial.map_err(|error| Failure::recovery(source, &error))?;
+    target.finish()?;
     Ok(store.len() as u64)
 }

@@ -10,13 +10,11 @@ use osprey_core::storage::SegmentNumber;
 use super::answer::{count, lsns, text, time};
 use super::directory::{DataDirectory, Files};
 use super::failure::{CANNOT, DAMAGED, Failure, SOUND, SPARE_DAMAGED};
-use super::generations::fallbacks;
+use super::generations::{digest, fallbacks};
 use super::plan::{Plan, plan};
 use super::salvage;
-use super::survey::{Run, Segment, survey};
-
-/// Repair has begun to change files, and was interrupted.
-pub(super) const TODO_NAME: &str = "repair.todo";
+use super::survey::{Run, Segment, of_other_version, survey};
+use crate::storage::Unfinished;
 
 /// What the command line says.
 #[derive(Debug, Args)]
@@ -27,7 +25,7 @@ pub struct Arguments {
 }
 
 pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
-    let directory = DataDirectory::open(path)?;
+    let directory = DataDirectory::open_half_repaired(path)?;
     let mut files = directory.files()?.with_progress("check");
     let segments = survey(&mut files)?;
     let recovered = files.load();
@@ -36,7 +34,7 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
     let unusable = recovered.as_ref().ok().and_then(|(_, recovered)| recovered.report.unusable);
     damaged.extend(unusable.filter(|(name, _)| damaged.iter().all(|(other, _)| other != name)));
     let mut out = io::stdout().lock();
-    let mut say = |line: String| writeln!(out, "{line}").map_err(|error| Failure::output(&error));
+    let mut say = |line: String| Failure::unless_closed(writeln!(out, "{line}"));
     // Those before the snapshot that serves, which a start doesn't read.
     let older = recovered.as_ref().map_or(0, |(_, recovered)| recovered.segments.len() as u64 - recovered.report.segments);
     for (at, segment) in (0..).zip(&segments) {
@@ -44,12 +42,12 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
         say(describe(segment, report.filter(|_| at >= older)))?;
     }
     for name in directory.names().map_err(Failure::file("list", path))? {
-        if name.ends_with(".oswal.next") || name.ends_with(".repair") || name.ends_with(".part") {
+        if name.ends_with(".oswal.next") || name.ends_with(".repair") {
             say(format!("{name}: left behind by a run that was interrupted; not part of the data"))?;
         }
     }
-    if path.join(TODO_NAME).exists() {
-        say("damaged: a repair was interrupted; run `osprey repair` again, it goes on".to_owned())?;
+    if Unfinished::of(path).is_some() {
+        say(format!("damaged: a repair was interrupted; `osprey repair {}` goes on with it", path.display()))?;
         return Ok(DAMAGED);
     }
     match recovered {
@@ -65,7 +63,11 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
             if warned {
                 say(format!("`osprey repair {}` sets it aside", path.display()))?;
             }
-            for (generation, wrong) in fallbacks(&files, &damaged, (&store, &recovered)) {
+            // One store at a time.
+            let keys = count(store.len() as u64, "key");
+            let wanted = digest(&store, recovered.position.time);
+            drop(store);
+            for (generation, wrong) in fallbacks(&files, &damaged, wanted, &recovered) {
                 match wrong {
                     None => say(format!("{generation}: the same data, if ever a server has to fall back on it"))?,
                     Some(wrong) => {
@@ -76,7 +78,7 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
                     }
                 }
             }
-            let (records, keys) = (count(recovered.report.records, "record"), count(store.len() as u64, "key"));
+            let records = count(recovered.report.records, "record");
             let segments = count(recovered.report.segments, "segment");
             say(format!(
                 "sound: {segments}, {records} up to LSN {}, {keys}, as of {}{}",
@@ -97,7 +99,10 @@ pub(super) fn run(_: &Arguments, path: &Path) -> Result<u8, Failure> {
             lost(&plan(&segments, false, salvaged.is_some() || based(&files, &error))).into_iter().try_for_each(&mut say)?;
             salvaged.into_iter().flat_map(|salvaged| salvaged.lines).try_for_each(&mut say)?;
             say(format!("damaged: {error}"))?;
-            say(format!("`osprey repair {}` keeps what can be read", path.display()))?;
+            say(match of_other_version(path, &segments, &damaged) {
+                Some(newer) => newer.message,
+                None => format!("`osprey repair {}` keeps what can be read", path.display()),
+            })?;
             Ok(DAMAGED)
         }
     }

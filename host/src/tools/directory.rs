@@ -2,9 +2,8 @@
 //! recovery would.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crc32c::crc32c_append;
@@ -16,7 +15,7 @@ use osprey_core::store::Store;
 use super::failure::Failure;
 use super::progress::Progress;
 use crate::museum::planted;
-use crate::storage::{OpenError, lock, number_of};
+use crate::storage::{OpenError, Unfinished, lock, number_of};
 
 /// A directory, locked.
 #[derive(Debug)]
@@ -26,8 +25,30 @@ pub(super) struct DataDirectory {
 }
 
 impl DataDirectory {
-    /// One that is there.
+    /// One that is there, and whole.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let directory = Self::open_half_repaired(path)?;
+        match Unfinished::of(path) {
+            Some(what) => Err(Failure::damaged(OpenError::Unfinished(path.to_owned(), what).to_string())),
+            None => Ok(directory),
+        }
+    }
+
+    /// One that is there, and may be in the middle of a repair.
+    pub(super) fn open_half_repaired(path: &Path) -> Result<Self, Failure> {
+        // Nothing is not sound data: most likely it is another directory that was meant. In that not even a LOCK is left.
+        if path.is_dir() && Unfinished::of(path).is_none() && !holds_data(path).map_err(Failure::file("list", path))? {
+            return Err(Failure::cannot(format!("there is no data in {}", path.display())));
+        }
+        let directory = Self::lock(path)?;
+        match Unfinished::of(path) {
+            Some(what @ Unfinished::Copy) => Err(Failure::damaged(OpenError::Unfinished(path.to_owned(), what).to_string())),
+            Some(Unfinished::Repair) | None => Ok(directory),
+        }
+    }
+
+    /// One that is there, whatever is in it.
+    pub(super) fn lock(path: &Path) -> Result<Self, Failure> {
         if !fs::metadata(path).map_err(Failure::file("open the data directory", path))?.is_dir() {
             return Err(Failure::cannot(format!("{} is not a directory", path.display())));
         }
@@ -35,33 +56,12 @@ impl DataDirectory {
             Ok(lock) => Some(lock),
             // A copy on a medium that can't be written has no server either.
             Err(OpenError::Directory(_, error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => None,
+            Err(OpenError::Directory(_, error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Failure::cannot(format!("cannot lock {}: {error}; be the user whose data it is", path.display())));
+            }
             Err(error) => return Err(Failure::cannot(error.to_string())),
         };
         Ok(Self { path: path.to_owned(), _lock: lock })
-    }
-
-    /// One that is new or empty. `suffix` ends the names of files that an interrupted attempt may have left; they are removed.
-    pub(super) fn create(path: &Path, suffix: &str) -> Result<Self, Failure> {
-        let failed = Failure::file("make the directory", path);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(&failed)?;
-        for entry in fs::read_dir(path).map_err(&failed)? {
-            let name = entry.map_err(&failed)?.file_name();
-            let ours = name.to_str().is_some_and(|name| name == "LOCK" || name == "lost+found" || name.ends_with(suffix));
-            if !ours {
-                return Err(Failure::cannot(format!(
-                    "{} is not empty (it has {}): nothing was written; name a new directory",
-                    path.display(),
-                    Path::new(&name).display()
-                )));
-            }
-        }
-        let directory = Self::open(path)?;
-        for name in directory.names().map_err(&failed)? {
-            if name.ends_with(suffix) {
-                fs::remove_file(path.join(name)).map_err(&failed)?;
-            }
-        }
-        Ok(directory)
     }
 
     /// The names of its files, sorted; those that are no text are left out.
@@ -86,6 +86,21 @@ impl DataDirectory {
         let snapshots = names.iter().filter_map(|name| Some((SnapshotName::parse(name)?, self.path.join(name))));
         Ok(Files::new(named.collect(), snapshots.collect()))
     }
+}
+
+/// Whether there are segments or snapshots, whatever is in them.
+fn holds_data(path: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        if entry?.file_name().to_str().is_some_and(is_data) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The names of segments and snapshots.
+pub(super) fn is_data(name: &str) -> bool {
+    number_of(name).is_some() || SnapshotName::parse(name).is_some()
 }
 
 /// Makes the names in a directory durable.

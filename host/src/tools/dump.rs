@@ -1,6 +1,6 @@
 //! `osprey dump`: all that a server would serve, sorted by key, so that dumps can be compared.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -41,13 +41,27 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
         }
         Some(file) => {
             let format = arguments.format.unwrap_or_else(|| Format::of(file));
-            let failed = Failure::file("write", file);
-            let out = File::create(file).map_err(&failed)?;
-            write(&store, now, Writer::new(format, BufWriter::new(&out))).map_err(&failed)?;
-            out.sync_all().map_err(&failed)?;
+            replace(file, |out| write(&store, now, Writer::new(format, BufWriter::new(out)))).map_err(Failure::file("write", file))?;
         }
     }
     Ok(SOUND)
+}
+
+/// Writes a file that is there only when it is whole; what had its name before stays until then. A device or a pipe is written to as it is.
+fn replace(path: &Path, write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return write(&OpenOptions::new().write(true).open(path)?);
+    }
+    // Where a link leads to.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut draft = path.clone().into_os_string();
+    draft.push(".part");
+    let written = File::create(&draft).and_then(|out| write(&out).and_then(|()| out.sync_all()));
+    let renamed = written.and_then(|()| fs::rename(&draft, &path));
+    if renamed.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    renamed
 }
 
 fn write(store: &Store, now: Millis, mut out: Writer<impl Write>) -> io::Result<()> {
@@ -62,7 +76,7 @@ fn write(store: &Store, now: Millis, mut out: Writer<impl Write>) -> io::Result<
         });
     }
     records.sort_unstable_by_key(|record| record.key);
-    out.line(&Line::Floor(floor))?;
+    out.line(&Line::Head { floor, keys: Some(records.len() as u64) })?;
     for record in records {
         let (key, value) = (record.key.to_vec(), record.value.to_vec());
         out.line(&Line::Entry(Entry { key, value, version: record.version, expiry: record.expiry }))?;

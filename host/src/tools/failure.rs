@@ -46,6 +46,14 @@ impl Failure {
         }
     }
 
+    /// For lines of an answer that matters beyond them: who has heard enough, as `head` has, stops neither what is being done nor what the exit status says.
+    pub(super) fn unless_closed(written: io::Result<()>) -> Result<(), Self> {
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(|error| Self::output(&error)),
+        }
+    }
+
     /// Whether standard output was closed, by `head` or the like: no fault of anybody's.
     pub(super) fn output(error: &io::Error) -> Self {
         match error.kind() {

@@ -14,15 +14,15 @@ use super::answer::count;
 use super::directory::Files;
 use crate::museum::planted;
 
-/// Generations by what they are called, the newest first, and what is wrong with each.
+/// Generations by what they are called, the newest first, and what is wrong with each. `wanted` is the [`digest`] of what serves.
 pub(super) fn fallbacks(
     files: &Files,
     damaged: &[(SnapshotName, SnapshotError)],
-    (store, recovered): (&Store, &Recovered),
+    wanted: (u64, u64),
+    recovered: &Recovered,
 ) -> Vec<(String, Option<String>)> {
     let Some((serving, _)) = recovered.report.snapshot.filter(|_| !planted("spare_unchecked")) else { return Vec::new() };
     let at = recovered.position.time;
-    let wanted = digest(store, at);
     let whole = files.snapshots.iter().filter(|(name, _)| damaged.iter().all(|(other, _)| other != *name));
     let mut left: BTreeMap<_, _> = whole.map(|(name, path)| (*name, path.clone())).filter(|(name, _)| *name < serving).collect();
     let from_the_beginning = recovered.segments.first().is_some_and(|first| first.first_lsn == Lsn(1));
@@ -36,10 +36,10 @@ pub(super) fn fallbacks(
         let wrong = match Files::new(files.paths.clone(), left.clone()).load() {
             Err(error) => Some(error.to_string()),
             Ok((_, other)) if other.report.unusable.is_some() => other.report.unusable.map(|(_, error)| error.to_string()),
-            Ok((other, _)) if digest(&other, at) != wanted => {
-                Some(format!("{} there, {} by {serving}", count(digest(&other, at).0, "key"), count(wanted.0, "key")))
+            Ok((other, _)) => {
+                let found = digest(&other, at);
+                (found != wanted).then(|| format!("{} there, {} by {serving}", count(found.0, "key"), count(wanted.0, "key")))
             }
-            Ok(_) => None,
         };
         fallbacks.push((called, wrong));
         if left.pop_last().is_none() {
@@ -49,7 +49,7 @@ pub(super) fn fallbacks(
 }
 
 /// How many keys there are at this time, and a sum over all that is known of them, in whatever order they come.
-fn digest(store: &Store, at: Millis) -> (u64, u64) {
+pub(super) fn digest(store: &Store, at: Millis) -> (u64, u64) {
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let (mut keys, mut sum) = (0, 0_u64);
     let mut cursor = Some(0);

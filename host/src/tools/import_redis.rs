@@ -108,7 +108,10 @@ fn verify(path: &Path) -> Result<(), Failure> {
     let mut file = File::open(path).map_err(&failed)?;
     let length = file.metadata().map_err(&failed)?.len();
     let mut head = [0; 9];
-    file.read_exact(&mut head).map_err(&failed)?;
+    let mut has = 0;
+    while let read @ 1.. = file.read(head.get_mut(has..).unwrap_or_default()).map_err(&failed)? {
+        has += read;
+    }
     let version = rdb::version(head).map_err(|error| Failure::damaged(format!("{}: {error}", path.display())))?;
     if version < CHECKSUM_SINCE {
         return Ok(());
@@ -129,7 +132,7 @@ fn verify(path: &Path) -> Result<(), Failure> {
         progress.set(total - left);
     }
     let mut stored = [0; 8];
-    file.read_exact(&mut stored).map_err(&failed)?;
+    file.read_exact(&mut stored).map_err(|error| Failure::damaged(format!("{}: {}", path.display(), RdbError::Io(error))))?;
     let stored = u64::from_le_bytes(stored);
     if stored != 0 && stored != digest.finalize() {
         return Err(Failure::damaged(format!("{} is damaged: its checksum does not match. Nothing was imported", path.display())));

@@ -1,11 +1,11 @@
 //! Dumps as text: an entry a line, in JSON or CSV. Bytes that are no UTF-8 are base64, and said to be.
 //!
 //! ```text
-//! {"osprey_dump":1,"floor":7}
+//! {"osprey_dump":1,"floor":7,"keys":2}
 //! {"key":"greeting","value":"hello","version":3}
 //! {"key_base64":"/w==","value":"x","version":1,"expiry":1700000000000}
 //! ```
-//! In CSV the columns are `key,value,version,expiry,encoding`, the encoding (of key and value) being `utf-8`, `base64`, or `floor` for the row that gives the version floor.
+//! In CSV the columns are `key,value,version,expiry,encoding`, the encoding (of key and value) being `utf-8`, `base64`, or `floor` for the row that gives the version floor, and as its value the number of keys.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Write};
@@ -61,8 +61,11 @@ impl Entry {
 /// One line of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// No new key gets a version up to this one.
-    Floor(Version),
+    /// No new key gets a version up to `floor`; so many keys follow, if that is said.
+    Head {
+        floor: Version,
+        keys: Option<u64>,
+    },
     Entry(Entry),
 }
 
@@ -73,6 +76,8 @@ struct Json<'a> {
     osprey_dump: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     floor: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,7 +135,7 @@ impl<W: Write> Writer<W> {
 
 fn json(line: &Line) -> Json<'_> {
     let Entry { key, value, version, expiry } = match line {
-        Line::Floor(floor) => return Json { osprey_dump: Some(1), floor: Some(floor.0), ..Json::default() },
+        Line::Head { floor, keys } => return Json { osprey_dump: Some(1), floor: Some(floor.0), keys: *keys, ..Json::default() },
         Line::Entry(entry) => entry,
     };
     let both = |bytes| match std::str::from_utf8(bytes) {
@@ -145,7 +150,10 @@ fn json(line: &Line) -> Json<'_> {
 
 fn row(line: &Line) -> Row<'_> {
     let Entry { key, value, version, expiry } = match line {
-        Line::Floor(floor) => return Row { key: "".into(), value: "".into(), version: floor.0, expiry: None, encoding: "floor".into() },
+        Line::Head { floor, keys } => {
+            let value = keys.map_or_else(String::new, |keys| keys.to_string()).into();
+            return Row { key: "".into(), value, version: floor.0, expiry: None, encoding: "floor".into() };
+        }
         Line::Entry(entry) => entry,
     };
     let (key, value, encoding) = match (std::str::from_utf8(key), std::str::from_utf8(value)) {
@@ -166,22 +174,36 @@ pub(super) fn read<E: From<String>>(
             for (at, text) in (1..).zip(input.lines()) {
                 let text = text.map_err(|error| format!("line {at}: {error}"))?;
                 if !text.trim().is_empty() {
-                    let json = serde_json::from_str(&text).map_err(|error| format!("line {at}: {error}"))?;
+                    let json = serde_json::from_str(&text).map_err(|error| format!("line {at}: {}", of_one_line(&error)))?;
                     each(at, of_json(json).map_err(|what| format!("line {at}: {what}"))?)?;
                 }
             }
         }
         Format::Csv => {
-            for row in csv::Reader::from_reader(input).into_records() {
+            let mut reader = csv::Reader::from_reader(input);
+            let header = reader.headers().map_err(|error| error.to_string())?;
+            if !header.is_empty() && header != COLUMNS.as_slice() {
+                return Err(format!("line 1: the columns must be {}", COLUMNS.join(",")).into());
+            }
+            for row in reader.into_records() {
                 let row = row.map_err(|error| error.to_string())?;
                 let at = row.position().map_or(0, csv::Position::line);
-                let parsed = row.deserialize(Some(&["key", "value", "version", "expiry", "encoding"].as_slice().into()));
+                let parsed = row.deserialize(Some(&COLUMNS.as_slice().into()));
                 let line = parsed.map_err(|error| error.to_string()).and_then(|row| of_row(&row));
                 each(at, line.map_err(|what| format!("line {at}: {what}"))?)?;
             }
         }
     }
     Ok(())
+}
+
+const COLUMNS: [&str; 5] = ["key", "value", "version", "expiry", "encoding"];
+
+/// What is wrong with a line, which for its parser is the only one.
+fn of_one_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.strip_suffix(&format!(" at line 1 column {}", error.column())).unwrap_or(&text);
+    format!("{what}, at byte {}", error.column())
 }
 
 fn of_json(json: Json<'_>) -> Result<Line, String> {
@@ -194,7 +216,7 @@ fn of_json(json: Json<'_>) -> Result<Line, String> {
         _ => Err(format!("one of {name} and {name}_base64 must be there")),
     };
     if let (Some(floor), None, None) = (json.floor, &json.key, &json.key_base64) {
-        return Ok(Line::Floor(Version(floor)));
+        return Ok(Line::Head { floor: Version(floor), keys: json.keys });
     }
     Ok(Line::Entry(Entry {
         key: bytes("key", json.key, json.key_base64)?,
@@ -211,7 +233,8 @@ fn of_row(row: &Row<'_>) -> Result<Line, String> {
         other => Err(format!("the encoding is utf-8, base64 or floor, not {other}")),
     };
     if row.encoding == "floor" {
-        return Ok(Line::Floor(Version(row.version)));
+        let keys = Some(&*row.value).filter(|value| !value.is_empty()).map(str::parse).transpose();
+        return Ok(Line::Head { floor: Version(row.version), keys: keys.map_err(|error| format!("the number of keys: {error}"))? });
     }
     let (key, value) = (bytes(&row.key)?, bytes(&row.value)?);
     Ok(Line::Entry(Entry { key, value, version: Version(row.version), expiry: row.expiry.map(Millis) }))

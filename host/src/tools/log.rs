@@ -44,7 +44,7 @@ pub struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
-    let mut files = DataDirectory::open(path)?.files()?;
+    let mut files = DataDirectory::open_half_repaired(path)?.files()?;
     let segments = survey(&mut files)?;
     let mut out = BufWriter::new(io::stdout().lock());
     for segment in &segments {

@@ -6,9 +6,10 @@
 //!   log ────────▲
 //!   dump ──▶ directory ◀── backup, restore      the segments as recovery sees them, unchanged
 //!   load, import-redis ──▶ target               a new directory, or a running server
+//!   backup, restore, target ──▶ new_directory   one that no server starts on before it is whole
 //! ```
 //! All of them lock the directory as a server does. Whether data is right is decided by the core's recovery, never here; what is written here is made
-//! durable before it gets the name by which a server would find it.
+//! durable before a server would find it.
 
 mod answer;
 mod backup;
@@ -21,6 +22,7 @@ mod import_redis;
 mod line;
 mod load;
 mod log;
+mod new_directory;
 mod plan;
 mod progress;
 mod rdb;

@@ -52,7 +52,19 @@ pub(super) struct Plan {
     pub(super) keys: Vec<Vec<u8>>,
     /// Frames that are whole and given up, by file and offset: from a cut on.
     pub(super) given_up: Vec<(SegmentNumber, u64, u64)>,
+    /// The last one of the log as it will be.
+    pub(super) last_lsn: Lsn,
 }
+
+impl Plan {
+    /// A segment behind all others in which nothing can be read: it may have held records of which nothing else tells.
+    pub(super) fn unreadable_end(&self) -> Option<SegmentNumber> {
+        let end = self.outputs.last().map(|output| output.header.number);
+        self.aside.iter().find(|(name, why)| why == UNREADABLE && Some(*name) > end).map(|(name, _)| *name)
+    }
+}
+
+const UNREADABLE: &str = "nothing in it can be read";
 
 /// Makes a plan. `cut`: keep nothing behind the first bad place, so that the state is one that there was.
 /// `based`: a snapshot stands for what was before the first segment.
@@ -67,6 +79,8 @@ pub(super) fn plan(survey: &[Segment], cut: bool, based: bool) -> Plan {
     for number in start..=last.0 {
         walk.segment(SegmentNumber(number));
     }
+    let next = walk.next;
+    plan.last_lsn = Lsn(next.0 - 1);
     plan
 }
 
@@ -80,7 +94,7 @@ fn sort<'a>(survey: &'a [Segment], aside: &mut Vec<(SegmentNumber, String)>) -> 
     let mut log = Log::new();
     for segment in survey {
         let Some(header) = segment.known else {
-            aside.push((segment.name, "nothing in it can be read".to_owned()));
+            aside.push((segment.name, UNREADABLE.to_owned()));
             continue;
         };
         if Some(header.database) != database {

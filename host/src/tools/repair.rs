@@ -20,14 +20,15 @@ use osprey_core::wal::frame::Records;
 use osprey_core::wal::salvage::{Piece, Scanner};
 
 use super::answer::{count, text};
-use super::check::{TODO_NAME, based, lost};
+use super::check::{based, lost};
 use super::directory::{DataDirectory, Files, sync_directory};
 use super::failure::{DAMAGED, Failure, SOUND};
 use super::plan::{Output, Part, Plan, plan};
 use super::salvage::{self, Salvaged};
 use super::segment_file::SegmentFile;
-use super::survey::{Segment, survey};
+use super::survey::{Segment, of_other_version, survey};
 use crate::museum::planted;
+use crate::storage::unfinished::REPAIR_NAME;
 
 const SUFFIX: &str = ".repair";
 
@@ -52,8 +53,8 @@ pub struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
-    let directory = DataDirectory::open(path)?;
-    if path.join(TODO_NAME).exists() && !planted("repair_not_carried_on") {
+    let directory = DataDirectory::open_half_repaired(path)?;
+    if path.join(REPAIR_NAME).exists() && !planted("repair_not_carried_on") {
         say("going on with a repair that was interrupted")?;
         carry_out(&directory)?;
     }
@@ -80,6 +81,9 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
         Err(error) => {
             say(&format!("damaged: {error}"))?;
             segments = survey(&mut files)?;
+            if let Some(newer) = of_other_version(path, &segments, &damaged) {
+                return Err(newer);
+            }
             // A snapshot is of no use without the log up to its end.
             let cut = || self::plan(&segments, true, true).losses.first().filter(|_| arguments.cut).map(|loss| loss.first);
             salvaged = salvage(&directory, &mut files, &damaged, &segments)?;
@@ -108,6 +112,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
         say("nothing was changed")?;
         return Ok(DAMAGED);
     }
+    sync_what_stays(&files)?;
     let quarantine = set_aside(&directory, &todo, &report)?;
     note(&directory, &todo)?;
     carry_out(&directory)?;
@@ -116,7 +121,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path) -> Result<u8, Failure> {
 }
 
 fn say(line: &str) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{line}").map_err(|error| Failure::output(&error))
+    Failure::unless_closed(writeln!(io::stdout().lock(), "{line}"))
 }
 
 fn agreed() -> Result<bool, Failure> {
@@ -271,7 +276,9 @@ fn write(path: &Path, files: &mut Files, output: &Output, length: u64, seal: boo
 fn report(plan: &Plan, todo: &Todo, salvaged: Option<&Salvaged>) -> Vec<String> {
     let mut lines = lost(plan);
     lines.extend(salvaged.iter().flat_map(|salvaged| salvaged.lines.clone()));
-    if plan.losses.is_empty() {
+    if let Some(behind) = plan.unreadable_end() {
+        lines.push(format!("whether records are lost behind LSN {} cannot be told: nothing in {behind} can be read", plan.last_lsn.0));
+    } else if plan.losses.is_empty() {
         lines.push(if salvaged.is_some() { "no record of the log is lost" } else { "no record is lost" }.to_owned());
     } else {
         lines.push(
@@ -280,7 +287,7 @@ fn report(plan: &Plan, todo: &Todo, salvaged: Option<&Salvaged>) -> Vec<String> 
         );
     }
     let kept = plan.outputs.iter().filter(|output| !output.changed).count();
-    lines.push(format!("{} as they are", if kept == 1 { "1 segment stays".to_owned() } else { format!("{kept} segments stay") }));
+    lines.push(if kept == 1 { "1 segment stays as it is".to_owned() } else { format!("{kept} segments stay as they are") });
     lines.extend(todo.replace.iter().map(|name| format!("{name}: written anew")));
     lines.extend(todo.remove.iter().map(|name| format!("{name}: moved to quarantine")));
     lines
@@ -314,6 +321,14 @@ fn set_aside(directory: &DataDirectory, todo: &Todo, report: &[String]) -> Resul
     Ok(path)
 }
 
+/// A server that was killed may have left it unsynced, and segments that are written anew say of what is before them that it was durable.
+fn sync_what_stays(files: &Files) -> Result<(), Failure> {
+    for path in files.paths.values().chain(files.snapshots.values()).filter(|_| !planted("what_stays_unsynced")) {
+        File::open(path).and_then(|file| file.sync_all()).map_err(Failure::file("sync", path))?;
+    }
+    Ok(())
+}
+
 fn write_durably(path: &Path, content: &str) -> Result<(), Failure> {
     let write = || {
         let mut file = File::create(path)?;
@@ -327,16 +342,16 @@ fn write_durably(path: &Path, content: &str) -> Result<(), Failure> {
 fn note(directory: &DataDirectory, todo: &Todo) -> Result<(), Failure> {
     let replace = todo.replace.iter().map(|name| format!("replace {name}\n"));
     let remove = todo.remove.iter().map(|name| format!("remove {name}\n"));
-    let draft = directory.path.join(format!("{TODO_NAME}{SUFFIX}"));
+    let draft = directory.path.join(format!("{REPAIR_NAME}{SUFFIX}"));
     write_durably(&draft, &replace.chain(remove).collect::<String>())?;
-    let path = directory.path.join(TODO_NAME);
+    let path = directory.path.join(REPAIR_NAME);
     fs::rename(&draft, &path).map_err(Failure::file("write", &path))?;
     if planted("note_unsynced") { Ok(()) } else { directory.sync() }
 }
 
 /// Does what is noted; what is done already stays done.
 fn carry_out(directory: &DataDirectory) -> Result<(), Failure> {
-    let note = directory.path.join(TODO_NAME);
+    let note = directory.path.join(REPAIR_NAME);
     let failed = Failure::file("carry out", &note);
     for line in fs::read_to_string(&note).map_err(&failed)?.lines() {
         let done = match line.split_once(' ') {

@@ -14,9 +14,10 @@ use osprey_core::wal::reader::{SegmentReader, Tail};
 use osprey_core::wal::segment::{HEADER_BYTES, HEADER_USED_BYTES, SegmentHeader};
 
 use super::answer::{count, time};
-use super::backup::{SUFFIX, copy_all, publish};
+use super::backup::{copy_all, verify};
 use super::directory::{DataDirectory, Files};
 use super::failure::{Failure, SOUND};
+use super::new_directory::NewDirectory;
 use crate::museum::planted;
 
 /// What the command line says.
@@ -49,7 +50,8 @@ impl FromStr for Moment {
         if let Ok(lsn) = text.parse() {
             return Ok(Self::Lsn(Lsn(lsn)));
         }
-        let time: Timestamp = text.parse().map_err(|error| format!("{error}; a time is written as in 2026-01-31T12:00:00Z"))?;
+        let time: Timestamp =
+            text.parse().map_err(|error| format!("{error}; a time is written as in 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00"))?;
         u64::try_from(time.as_millisecond()).map(|ms| Self::Time(Millis(ms))).map_err(|_| "a time before 1970".to_owned())
     }
 }
@@ -59,17 +61,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let mut files = source.files()?;
     // Everything is checked before anything is left out.
     let (_, recovered) = files.load().map_err(|error| Failure::recovery(&arguments.source, &error))?;
-    if recovered.report.segments == 0 {
-        return Err(Failure::cannot(format!("there is no data in {}", arguments.source.display())));
-    }
     let last = (recovered.position.last_lsn, recovered.position.time);
     let (keep, (lsn, at)) = match arguments.at {
         None => (all(&mut files)?, last),
         Some(moment) => up_to(&mut files, moment)?,
     };
-    let target = DataDirectory::create(&arguments.directory, SUFFIX)?;
-    copy_all(&keep, &target)?;
-    let keys = publish(&target)?;
+    let target = NewDirectory::create(&arguments.directory)?;
+    copy_all(&keep, &target.directory)?;
+    let keys = verify(target, &arguments.source)?;
     writeln!(io::stdout(), "restored {} as of LSN {}, {}", count(keys, "key"), lsn.0, time(at)).map_err(|error| Failure::output(&error))?;
     Ok(SOUND)
 }
@@ -87,6 +86,7 @@ fn up_to(files: &mut Files, moment: Moment) -> Result<(Lengths, (Lsn, Millis)), 
     let mut keep = Vec::new();
     let mut tail;
     let mut reached = None;
+    let mut begin = None;
     let unreadable = |error| Failure::cannot(format!("the backup cannot be read: {error}"));
     'log: for (number, length) in files.segments().map_err(unreadable)? {
         let Some(path) = files.paths.get(&number).cloned() else { continue };
@@ -101,6 +101,7 @@ fn up_to(files: &mut Files, moment: Moment) -> Result<(Lengths, (Lsn, Millis)), 
         while let Some(frame) = reader.next(files, &mut tail)? {
             let (frame_end, frame) = (frame.offset + frame.header.frame_len(), frame.header);
             let last = Lsn(frame.next_lsn().0 - 1);
+            begin = begin.or(Some((frame.first_lsn, frame.time)));
             let wanted = match moment {
                 Moment::Lsn(lsn) => last.0 <= lsn.0 + u64::from(planted("restored_one_record_more")),
                 Moment::Time(time) => frame.time <= time,
@@ -120,12 +121,25 @@ fn up_to(files: &mut Files, moment: Moment) -> Result<(Lengths, (Lsn, Millis)), 
     }
     match reached {
         Some(reached) => {
-            // A snapshot is of use only with the log up to its end. If none is left, the log has to go back to the beginning, as the trial will tell.
+            // A snapshot is of use only with the log up to its end. If none is left, the log has to go back to the beginning.
+            let is_based = files.snapshots.keys().any(|name| name.end <= reached.0);
+            if begin.is_some_and(|(first, _)| first > Lsn(1)) && !is_based {
+                let oldest = files.snapshots.keys().map(|name| name.end).min().unwrap_or_default();
+                return Err(Failure::cannot(format!(
+                    "it does not reach back to LSN {}, {}: the oldest snapshot is as of LSN {}. Nothing was restored",
+                    reached.0.0,
+                    time(reached.1),
+                    oldest.0
+                )));
+            }
             for (_, path) in files.snapshots.iter().filter(|(name, _)| name.end <= reached.0) {
                 keep.push((path.clone(), fs::metadata(path).map_err(Failure::file("read", path))?.len()));
             }
             Ok((keep, reached))
         }
-        None => Err(Failure::cannot("the log begins later than that: nothing was restored")),
+        None => {
+            let from = begin.map_or(String::new(), |(lsn, at)| format!(", at LSN {}, {}", lsn.0, time(at)));
+            Err(Failure::cannot(format!("the log begins later than that{from}: nothing was restored")))
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! What is in the segments of a directory, damage and all, without asking whether it makes a log.
 
+use std::path::Path;
+
 use crc32c::crc32c_append;
-use osprey_core::storage::{LogFiles as _, SegmentNumber};
+use osprey_core::snapshot::{SnapshotError, format};
+use osprey_core::storage::{LogFiles as _, SegmentNumber, SnapshotName};
 use osprey_core::units::{Lsn, Millis, Version};
 use osprey_core::wal::frame::{FrameHeader, FrameType, Records};
 use osprey_core::wal::reader::{Frame, ReadError};
@@ -9,6 +12,7 @@ use osprey_core::wal::salvage::{Piece, Scanner};
 use osprey_core::wal::segment::{HEADER_BYTES, HEADER_USED_BYTES, HeaderError, SegmentHeader};
 
 use super::directory::Files;
+use super::failure::Failure;
 
 /// A segment's file.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(super) struct Segment {
     /// The header, or what the frames and the other segments tell of it.
     pub(super) known: Option<SegmentHeader>,
     pub(super) runs: Vec<Run>,
+    /// Another version of Osprey has written it.
+    pub(super) other_format: bool,
 }
 
 /// What follows each other in a segment.
@@ -97,6 +103,21 @@ impl Segment {
     }
 }
 
+/// Files that another version of Osprey has written are no damage, and nothing for this one to repair.
+pub(super) fn of_other_version(path: &Path, segments: &[Segment], snapshots: &[(SnapshotName, SnapshotError)]) -> Option<Failure> {
+    let segment = segments
+        .iter()
+        .filter(|segment| segment.other_format)
+        .find_map(|segment| Some((segment.name.to_string(), segment.header.err()?.to_string())));
+    let of_snapshot = |error: &SnapshotError| matches!(error, SnapshotError::Header(format::HeaderError::Format(_)));
+    let snapshot = || snapshots.iter().find(|(_, error)| of_snapshot(error)).map(|(name, error)| (name.to_string(), error.to_string()));
+    let (name, why) = segment.or_else(snapshot)?;
+    Some(Failure::damaged(format!(
+        "{}: {name}: {why}: another version of Osprey has written it, and reads it; nothing was changed",
+        path.display()
+    )))
+}
+
 /// Reads all segments.
 pub(super) fn survey(files: &mut Files) -> Result<Vec<Segment>, ReadError> {
     let mut segments = Vec::new();
@@ -108,11 +129,12 @@ pub(super) fn survey(files: &mut Files) -> Result<Vec<Segment>, ReadError> {
             Ok(header) => runs(files, name, length, header.salt)?,
             Err(_) => Vec::new(),
         };
-        segments.push((bytes, Segment { name, length, known: header.ok(), header, runs }));
+        let other_format = is_other_format(&bytes, header);
+        segments.push((bytes, Segment { name, length, known: header.ok(), header, runs, other_format }));
     }
     let readable: Vec<SegmentHeader> = segments.iter().filter_map(|(_, segment)| segment.header.ok()).collect();
     for (bytes, segment) in &mut segments {
-        if segment.header.is_err() && !is_other_format(bytes, segment.header) {
+        if segment.header.is_err() && !segment.other_format {
             reconstruct(files, bytes, segment, &readable)?;
         }
     }
@@ -126,13 +148,18 @@ fn is_other_format(bytes: &[u8; HEADER_USED_BYTES], header: Result<SegmentHeader
     whole && matches!(header, Err(HeaderError::Format(_) | HeaderError::Sector(_)))
 }
 
-/// Finds frames by the salts that it could have, and from them what the header must have said.
+/// What the header must have said: it again but for a bit; or frames found by the salts that it could have, and what they say.
 fn reconstruct(
     files: &mut Files,
     bytes: &[u8; HEADER_USED_BYTES],
     segment: &mut Segment,
     readable: &[SegmentHeader],
 ) -> Result<(), ReadError> {
+    if let Some(header) = but_for_one_bit(bytes) {
+        segment.runs = runs(files, segment.name, segment.length, header.salt)?;
+        segment.known = Some(header);
+        return Ok(());
+    }
     let number = |at: usize| bytes.get(at..at + 8).and_then(|field| Some(u64::from_le_bytes(field.try_into().ok()?))).unwrap_or(0);
     // The nearest first: most often the damaged one is of the same epoch.
     let mut near: Vec<&SegmentHeader> = readable.iter().collect();
@@ -163,6 +190,15 @@ fn reconstruct(
         segment.runs = vec![Run::Unreadable { from: 0, to: segment.length }];
     }
     Ok(())
+}
+
+/// The header that differs in a single bit and is right: its checksum leaves no other.
+fn but_for_one_bit(bytes: &[u8; HEADER_USED_BYTES]) -> Option<SegmentHeader> {
+    (0..bytes.len() * 8).find_map(|bit| {
+        let mut bytes = *bytes;
+        *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
+        SegmentHeader::decode(&bytes, crc32c_append).ok()
+    })
 }
 
 fn runs(files: &mut Files, name: SegmentNumber, length: u64, salt: u64) -> Result<Vec<Run>, ReadError> {

@@ -1,10 +1,8 @@
 //! Where entries go that come from elsewhere: a new data directory, or a running server.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use crc32c::crc32c_append;
 use osprey_core::clock::Clock as _;
 use osprey_core::protocol::command::{SetExpiry, SetOptions};
 use osprey_core::record::{Kind, Record};
@@ -13,9 +11,10 @@ use osprey_core::units::{Lsn, Millis, Version};
 use osprey_core::wal::segment::{DatabaseId, SegmentHeader};
 
 use super::answer::text;
-use super::directory::DataDirectory;
+use super::backup::verify;
 use super::failure::Failure;
 use super::line::Entry;
+use super::new_directory::NewDirectory;
 use super::segment_file::SegmentFile;
 use crate::client::blocking::Client;
 use crate::clock::SystemClock;
@@ -23,9 +22,6 @@ use crate::museum::planted;
 
 /// As the server's default.
 const SEGMENT_BYTES: u64 = 64 << 20;
-
-/// What a segment is called until all are there.
-const SUFFIX: &str = ".part";
 
 /// So much is sent before answers are looked at.
 const BATCH_BYTES: usize = 4 << 20;
@@ -87,7 +83,7 @@ impl Target {
 
 /// A new log. No server finds it before it is complete.
 pub(super) struct Log {
-    directory: DataDirectory,
+    target: NewDirectory,
     header: SegmentHeader,
     file: SegmentFile,
     stored: u64,
@@ -95,7 +91,7 @@ pub(super) struct Log {
 
 impl Log {
     fn create(path: &Path) -> Result<Self, Failure> {
-        let directory = DataDirectory::create(path, SUFFIX)?;
+        let target = NewDirectory::create(path)?;
         let mut random = [0; 24];
         getrandom::fill(&mut random).map_err(|error| Failure::cannot(format!("the system gives no random numbers: {error}")))?;
         let (database, salt) = random.split_at(16);
@@ -110,8 +106,8 @@ impl Log {
             floor: Version::NONE,
             chain: 0,
         };
-        let file = create(&directory, &header)?;
-        Ok(Self { directory, header, file, stored: 0 })
+        let file = create(&target, &header)?;
+        Ok(Self { target, header, file, stored: 0 })
     }
 
     fn put(&mut self, entry: &Entry) -> Result<(), Failure> {
@@ -121,42 +117,34 @@ impl Log {
             self.rotate()?;
         }
         self.stored += 1;
-        self.file.record(&record).map_err(Failure::file("write to", &self.directory.path))
+        self.file.record(&record).map_err(Failure::file("write to", &self.target.directory.path))
     }
 
     fn rotate(&mut self) -> Result<(), Failure> {
-        let failed = Failure::file("write to", &self.directory.path);
+        let failed = Failure::file("write to", &self.target.directory.path);
         self.file.marks(0).map_err(&failed)?;
         let (first_lsn, time, floor) = (self.file.next_lsn, self.file.time, self.file.floor);
         let number = self.header.number.next();
         let mut header = SegmentHeader { number, first_lsn, durable: Lsn(first_lsn.0 - 1), time, floor, ..self.header };
-        let placeholder = create(&self.directory, &header)?;
+        let placeholder = create(&self.target, &header)?;
         header.chain = std::mem::replace(&mut self.file, placeholder).finish(true).map_err(&failed)?;
-        self.file = create(&self.directory, &header)?;
+        self.file = create(&self.target, &header)?;
         self.header = header;
         Ok(())
     }
 
     fn finish(self) -> Result<u64, Failure> {
-        let path = &self.directory.path;
-        let failed = Failure::file("write to", path);
-        let mut file = self.file;
+        let Self { target, mut file, stored, .. } = self;
         // A mark carries the floor, also where there is no key.
-        file.marks(1).and_then(|()| file.finish(true)).map_err(&failed)?;
-        self.directory.sync()?;
-        // The first segment last: without it a server refuses the rest.
-        for number in (1..=self.header.number.0).rev().map(SegmentNumber) {
-            fs::rename(path.join(format!("{number}{SUFFIX}")), path.join(number.to_string())).map_err(&failed)?;
-            self.directory.sync()?;
-        }
-        self.directory.files()?.load().map_err(|error| Failure::recovery(path, &error))?;
-        Ok(self.stored)
+        file.marks(1).and_then(|()| file.finish(true)).map_err(Failure::file("write to", &target.directory.path))?;
+        let path = target.directory.path.clone();
+        verify(target, &path)?;
+        Ok(stored)
     }
 }
 
-fn create(directory: &DataDirectory, header: &SegmentHeader) -> Result<SegmentFile, Failure> {
-    let path = directory.path.join(format!("{}{SUFFIX}", header.number));
-    debug_assert_eq!(header.encode(crc32c_append).map(|bytes| bytes.len()), Ok(4096));
+fn create(target: &NewDirectory, header: &SegmentHeader) -> Result<SegmentFile, Failure> {
+    let path = target.directory.path.join(header.number.to_string());
     SegmentFile::create(&path, header).map_err(Failure::file("write", &path))
 }
 

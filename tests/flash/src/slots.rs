@@ -139,7 +139,8 @@ impl<F: NorFlash> FlashLog<F> {
     /// Slots that may be erased, the next in turn first. Not the one whose head has the map, even if its body holds nothing any more.
     pub(crate) fn free(&self) -> impl Iterator<Item = usize> {
         let (count, map) = (self.slots.len(), self.map.map(|map| map.slot));
-        let turns = (0..count).map(move |turn| (self.turn + turn) % count);
+        let begin = if planted("first_free_taken") { 0 } else { self.turn };
+        let turns = (0..count).map(move |turn| (begin + turn) % count);
         turns.filter(move |&at| self.slot(at) == Slot::Free && (map != Some(at) || planted("map_erased")))
     }
 

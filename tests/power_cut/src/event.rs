@@ -1,4 +1,4 @@
-//! What happens to the files of a directory, as the journal has it. Written inside the server, read by the tests.
+//! What happens to the files of a directory and of those below it, as the journal has it. Written inside the server or tool, read by the tests.
 //!
 //! An event is a kind, three numbers, two lengths, and two runs of bytes of these lengths; everything little-endian.
 
@@ -11,7 +11,7 @@ pub enum Event<'a> {
     Opened {
         /// Which.
         inode: u64,
-        /// Its name in the directory.
+        /// Its name in the directory; with the names of those on the way, and `/` between, if it is further below.
         name: &'a [u8],
         /// It was not there before.
         made: bool,
@@ -55,10 +55,29 @@ pub enum Event<'a> {
         /// Which.
         name: &'a [u8],
     },
-    /// A sync of the directory has ended; as for a file.
+    /// A sync of the directory, or of one below it, has ended; as for a file.
     DirectorySynced {
+        /// Empty for the directory itself.
+        name: &'a [u8],
         /// As for a file.
         covers: u64,
+    },
+    /// A file got a second name.
+    Linked {
+        /// The name that it has.
+        from: &'a [u8],
+        /// The other one.
+        to: &'a [u8],
+    },
+    /// A directory was made below the directory.
+    DirectoryMade {
+        /// Its name.
+        name: &'a [u8],
+    },
+    /// A directory below the directory was removed, which was empty.
+    DirectoryRemoved {
+        /// Its name.
+        name: &'a [u8],
     },
 }
 
@@ -73,7 +92,10 @@ impl<'a> Event<'a> {
             Self::Synced { inode, length, covers } => (4, [inode, length, covers], [none, none]),
             Self::Renamed { from, to } => (5, [0; 3], [from, to]),
             Self::Removed { name } => (6, [0; 3], [name, none]),
-            Self::DirectorySynced { covers } => (7, [covers, 0, 0], [none, none]),
+            Self::DirectorySynced { name, covers } => (7, [covers, 0, 0], [name, none]),
+            Self::Linked { from, to } => (8, [0; 3], [from, to]),
+            Self::DirectoryMade { name } => (9, [0; 3], [name, none]),
+            Self::DirectoryRemoved { name } => (10, [0; 3], [name, none]),
         };
         journal.push(kind);
         numbers.iter().for_each(|number| journal.extend(number.to_le_bytes()));
@@ -99,7 +121,10 @@ impl<'a> Event<'a> {
             4 => Self::Synced { inode: number(0), length: number(1), covers: number(2) },
             5 => Self::Renamed { from: first, to: second },
             6 => Self::Removed { name: first },
-            7 => Self::DirectorySynced { covers: number(0) },
+            7 => Self::DirectorySynced { name: first, covers: number(0) },
+            8 => Self::Linked { from: first, to: second },
+            9 => Self::DirectoryMade { name: first },
+            10 => Self::DirectoryRemoved { name: first },
             kind => panic!("no event is of kind {kind}"),
         };
         Some((event, rest))

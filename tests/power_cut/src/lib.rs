@@ -1,5 +1,5 @@
-//! Put into a server by `LD_PRELOAD`, takes over the functions by which it changes files, and records in a journal what became of those in one
-//! directory. From the journal a test makes the directory as a power cut would have left it: see `tests/src/power_cut.rs`.
+//! Put into a server or a tool by `LD_PRELOAD`, takes over the functions by which it changes files, and records in a journal what became of those in one
+//! directory and below. From the journal a test makes the directory as a power cut would have left it: see `tests/src/power_cut.rs`.
 //!
 //! ```text
 //!   server ──▶ pwrite64, fsync, rename … of this library ──▶ system call
@@ -44,14 +44,6 @@ fn recorder() -> Option<&'static Recorder> {
     RECORDER.get_or_init(open).as_ref()
 }
 
-/// What a file descriptor stands for.
-#[derive(PartialEq, Eq)]
-enum Place {
-    Directory,
-    /// A file in it, also one that has lost its name.
-    Inside,
-    Elsewhere,
-}
 
 impl Recorder {
     fn events(&self) -> MutexGuard<'_, u64> {
@@ -67,35 +59,39 @@ impl Recorder {
         *events += 1;
     }
 
-    fn place(&self, fd: c_int) -> Place {
+    /// The name below the directory of what a file descriptor stands for, also of a file that has lost it since; empty for the directory itself.
+    fn place(&self, fd: c_int) -> Option<Vec<u8>> {
         let link = format!("/proc/self/fd/{fd}\0");
         let mut path = [0_u8; libc::PATH_MAX as usize];
         // SAFETY: the path ends with a zero byte; the buffer is as long as said.
         let length = unsafe { libc::readlink(link.as_ptr().cast(), path.as_mut_ptr().cast(), path.len()) };
-        let Ok(length) = usize::try_from(length) else { return Place::Elsewhere };
-        match path[..length].strip_prefix(self.directory.as_slice()) {
-            Some([]) => Place::Directory,
-            Some([b'/', ..]) => Place::Inside,
-            _ => Place::Elsewhere,
+        match path.get(..usize::try_from(length).ok()?)?.strip_prefix(self.directory.as_slice())? {
+            [] => Some(Vec::new()),
+            [b'/', name @ ..] => Some(name.to_vec()),
+            _ => None,
         }
     }
 
-    /// The name of a file in the directory.
+    fn is_inside(&self, fd: c_int) -> bool {
+        self.place(fd).is_some()
+    }
+
+    /// The name of what is below the directory.
     fn name<'a>(&self, path: &'a CStr) -> Option<&'a [u8]> {
         let name = path.to_bytes().strip_prefix(self.directory.as_slice())?.strip_prefix(b"/")?;
-        (!name.is_empty() && !name.contains(&b'/')).then_some(name)
+        (!name.is_empty()).then_some(name)
     }
 }
 
-/// Inode and length.
-fn file(fd: c_int) -> (u64, u64) {
+/// Inode and length, and whether it is a directory.
+fn file(fd: c_int) -> (u64, u64, bool) {
     // SAFETY: all-zero bytes are a `stat`; the call fills it.
     let stat = unsafe {
         let mut stat: libc::stat64 = std::mem::zeroed();
         assert!(libc::fstat64(fd, &raw mut stat) == 0, "an open file has an inode");
         stat
     };
-    (stat.st_ino, stat.st_size.unsigned_abs())
+    (stat.st_ino, stat.st_size.unsigned_abs(), stat.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 /// The bytes of a successful write.
@@ -122,7 +118,7 @@ pub unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: mode_t)
     // SAFETY: the path ends with a zero byte.
     let made = unsafe { libc::access(path.as_ptr(), libc::F_OK) } != 0;
     let fd = open();
-    if fd >= 0 {
+    if fd >= 0 && !file(fd).2 {
         recorder.record(&mut events, &Event::Opened { inode: file(fd).0, name, made, emptied: flags & libc::O_TRUNC != 0 });
     }
     fd
@@ -136,7 +132,7 @@ pub unsafe extern "C" fn pwrite64(fd: c_int, buffer: *const c_void, length: size
     let written = unsafe { libc::syscall(libc::SYS_pwrite64, fd, buffer, length, offset) };
     // SAFETY: so many bytes were just read by the system.
     if let (Some(recorder), Some(data)) = (recorder(), unsafe { data(buffer, written) })
-        && recorder.place(fd) == Place::Inside
+        && recorder.is_inside(fd)
     {
         recorder.record(&mut recorder.events(), &Event::Written { inode: file(fd).0, offset: offset.unsigned_abs(), data });
     }
@@ -151,7 +147,7 @@ pub unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: size_t)
     let written = unsafe { libc::syscall(libc::SYS_write, fd, buffer, length) };
     // SAFETY: so many bytes were just read by the system.
     if let (Some(recorder), Some(data)) = (recorder(), unsafe { data(buffer, written) })
-        && recorder.place(fd) == Place::Inside
+        && recorder.is_inside(fd)
     {
         // SAFETY: no memory is involved.
         let end = unsafe { libc::lseek64(fd, 0, libc::SEEK_CUR) }.unsigned_abs();
@@ -166,7 +162,7 @@ pub unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: size_t)
 pub unsafe extern "C" fn ftruncate64(fd: c_int, length: off64_t) -> c_int {
     // SAFETY: no memory is involved.
     let result = unsafe { libc::syscall(libc::SYS_ftruncate, fd, length) };
-    if let Some(recorder) = recorder().filter(|recorder| result == 0 && recorder.place(fd) == Place::Inside) {
+    if let Some(recorder) = recorder().filter(|recorder| result == 0 && recorder.is_inside(fd)) {
         recorder.record(&mut recorder.events(), &Event::Resized { inode: file(fd).0, length: length.unsigned_abs() });
     }
     result as c_int
@@ -201,19 +197,15 @@ fn synced(fd: c_int, call: c_long) -> c_int {
     // SAFETY: no memory is involved.
     let sync = || unsafe { libc::syscall(call, fd) as c_int };
     let Some(recorder) = recorder() else { return sync() };
-    let place = recorder.place(fd);
-    let (inode, length) = file(fd);
-    if place == Place::Inside && length > 0 && has_no_data(fd) {
+    let Some(name) = recorder.place(fd) else { return sync() };
+    let (inode, length, is_directory) = file(fd);
+    if !is_directory && length > 0 && has_no_data(fd) {
         recorder.record(&mut recorder.events(), &Event::Resized { inode, length: 0 });
     }
     let covers = *recorder.events();
     let result = sync();
     if result == 0 {
-        let event = match place {
-            Place::Directory => Event::DirectorySynced { covers },
-            Place::Inside => Event::Synced { inode, length, covers },
-            Place::Elsewhere => return result,
-        };
+        let event = if is_directory { Event::DirectorySynced { name: &name, covers } } else { Event::Synced { inode, length, covers } };
         recorder.record(&mut recorder.events(), &event);
     }
     result
@@ -248,6 +240,55 @@ pub unsafe extern "C" fn unlink(path: *const c_char) -> c_int {
         && let (0, Some(name)) = (result, recorder.name(path))
     {
         recorder.record(&mut events, &Event::Removed { name });
+    }
+    result as c_int
+}
+
+/// # Safety
+/// As for the function of this name in libc.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn linkat(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char, flags: c_int) -> c_int {
+    let lock = recorder().map(|recorder| (recorder, recorder.events()));
+    // SAFETY: the caller's promise.
+    let (result, from, to) = unsafe {
+        let result = libc::syscall(libc::SYS_linkat, from_fd, from, to_fd, to, flags);
+        (result, CStr::from_ptr(from), CStr::from_ptr(to))
+    };
+    if let Some((recorder, mut events)) = lock
+        && let (0, Some(from), Some(to)) = (result, recorder.name(from), recorder.name(to))
+    {
+        recorder.record(&mut events, &Event::Linked { from, to });
+    }
+    result as c_int
+}
+
+/// # Safety
+/// As for the function of this name in libc.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mkdir(path: *const c_char, mode: mode_t) -> c_int {
+    let lock = recorder().map(|recorder| (recorder, recorder.events()));
+    // SAFETY: the caller's promise.
+    let (result, path) = unsafe { (libc::syscall(libc::SYS_mkdirat, libc::AT_FDCWD, path, mode), CStr::from_ptr(path)) };
+    if let Some((recorder, mut events)) = lock
+        && let (0, Some(name)) = (result, recorder.name(path))
+    {
+        recorder.record(&mut events, &Event::DirectoryMade { name });
+    }
+    result as c_int
+}
+
+/// # Safety
+/// As for the function of this name in libc.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rmdir(path: *const c_char) -> c_int {
+    let lock = recorder().map(|recorder| (recorder, recorder.events()));
+    // SAFETY: the caller's promise.
+    let (result, path) =
+        unsafe { (libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path, libc::AT_REMOVEDIR), CStr::from_ptr(path)) };
+    if let Some((recorder, mut events)) = lock
+        && let (0, Some(name)) = (result, recorder.name(path))
+    {
+        recorder.record(&mut events, &Event::DirectoryRemoved { name });
     }
     result as c_int
 }

@@ -7,6 +7,38 @@ use crate::units::Millis;
 
 impl Engine {
     /// Whether a snapshot is being taken whose walk can go on: [`Engine::snapshot_slice`].
+    ///
+    /// ```
+    /// use osprey_core::engine::SnapshotOptions;
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    ///
+    /// let options = Options { snapshots: Some(SnapshotOptions::default()), ..options };
+    /// let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// while engine.drive(&mut storage)? {}
+    /// engine.incr(Millis(1_000), b"visits", 1).result?;
+    /// engine.request_snapshot()?;
+    /// engine.drive(&mut storage)?;
+    /// assert!(engine.taking_snapshot());
+    /// // A host's idle time, between requests.
+    /// while engine.taking_snapshot() {
+    ///     if engine.wants_snapshot_slice() {
+    ///         // More time than usual, where the log grows too fast.
+    ///         let mut steps = if engine.snapshot_is_late() { 8 } else { 1 };
+    ///         engine.snapshot_slice(Millis(1_000), || {
+    ///             steps -= 1;
+    ///             steps >= 0
+    ///         });
+    ///     }
+    ///     engine.drive(&mut storage)?;
+    /// }
+    /// assert_eq!((engine.snapshots_ended(), engine.snapshot_failure()), ((1, 0), None));
+    /// assert!(engine.newest_snapshot().is_some() && engine.stored_bytes() > 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn wants_snapshot_slice(&self) -> bool {
         self.snapshots.wants_slice()
@@ -24,6 +56,16 @@ impl Engine {
     pub fn snapshot_slice(&mut self, now: Millis, within: impl FnMut() -> bool) {
         self.now = self.now.max(now);
         self.snapshots.slice(self.now, &self.journal.log, &self.store, within);
+    }
+
+    /// Whether a snapshot could be gone on with now, or has an operation under way.
+    pub(crate) fn snapshot_has_work(&self) -> bool {
+        self.snapshots.has_work(self.now)
+    }
+
+    /// For a caller that does nothing but wait for the snapshot that is being taken: its bandwidth isn't limited any more.
+    pub(crate) fn hurry_snapshot(&mut self) {
+        self.snapshots.hurry();
     }
 
     /// Asks for a snapshot of all that was logged until now, as `SNAPSHOT` does; joins the one that is being taken if that will do. `None`: there is one already.
@@ -75,6 +117,24 @@ impl Engine {
     }
 
     /// Gives up a snapshot that is being taken; no other is begun. Who waits for one is answered. For a host that is about to end.
+    ///
+    /// ```
+    /// use osprey_core::engine::{SnapshotFailure, SnapshotOptions};
+    /// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+    /// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+    /// # let mut storage = MemoryStorage::new();
+    /// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// # while engine.drive(&mut storage)? {}
+    ///
+    /// let options = Options { snapshots: Some(SnapshotOptions::default()), ..options };
+    /// let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+    /// while engine.drive(&mut storage)? {}
+    /// engine.incr(Millis(1_000), b"visits", 1).result?;
+    /// let ticket = engine.request_snapshot()?.expect("there is none yet");
+    /// engine.stop_snapshots();
+    /// assert_eq!(engine.snapshot_outcome(ticket), Some(Err(SnapshotFailure::Stopping)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stop_snapshots(&mut self) {
         self.snapshots.stop(self.now);
     }

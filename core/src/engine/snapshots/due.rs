@@ -53,7 +53,7 @@ impl Snapshots {
         if options.automatic && space.passes(&options, 0) {
             self.make_room(now);
         }
-        if !(options.automatic && space.is_due(&options)) {
+        if !options.automatic || !(space.is_due(&options) || self.newest_is_damaged()) {
             return None;
         }
         if self.retry_at <= now {
@@ -63,8 +63,14 @@ impl Snapshots {
         Some(self.retry_at)
     }
 
+    /// Whether the newest is known to be of no use: then there is a generation less than there should be, however little log there is.
+    fn newest_is_damaged(&self) -> bool {
+        self.kept.last().is_some_and(|newest| newest.unusable)
+    }
+
     pub(super) fn may_write_at(&self, options: &SnapshotOptions, taking: &Taking) -> Millis {
-        let ms = taking.offset.saturating_mul(1000).checked_div(options.bandwidth_max).unwrap_or(0);
+        let bandwidth = if self.hurried { 0 } else { options.bandwidth_max };
+        let ms = taking.offset.saturating_mul(1000).checked_div(bandwidth).unwrap_or(0);
         Millis(taking.begun.0.saturating_add(ms))
     }
 
@@ -76,6 +82,7 @@ impl Snapshots {
             stored: self.stored_bytes(),
             newest,
             log: self.log_bytes(log),
+            reserved: log.reserved_bytes(),
         }
     }
 

@@ -2,10 +2,26 @@
 
 use core::fmt;
 
+use heapless::Deque;
+
 use crate::snapshot::SnapshotError;
 use crate::storage::{SnapshotName, StorageError};
 
 /// Why there is no snapshot.
+///
+/// ```
+/// use osprey_core::engine::SnapshotFailure;
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// let failure = engine.request_snapshot().expect_err("`Options::snapshots` is `None`");
+/// assert_eq!(failure, SnapshotFailure::Unsupported);
+/// assert_eq!(failure.to_string(), "this server takes no snapshots");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotFailure {
     /// This engine takes none: its storage cannot.
@@ -63,3 +79,41 @@ impl core::error::Error for SnapshotFailure {}
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(pub(super) u64);
+
+/// How many snapshots are remembered with their own outcomes.
+const REMEMBERED: usize = 8;
+
+/// How the last snapshots have ended: whoever waits for one may ask late, when the next have ended, too.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    /// How many have ended, the last of them last.
+    ended: u64,
+    last: Deque<Result<(), SnapshotFailure>, REMEMBERED>,
+    /// The last that is there.
+    good: u64,
+}
+
+impl Outcomes {
+    /// Snapshot number `number` has ended.
+    pub(super) fn note(&mut self, number: u64, outcome: Result<(), SnapshotFailure>) {
+        self.ended = number;
+        if outcome.is_ok() {
+            self.good = number;
+        }
+        if self.last.is_full() {
+            self.last.pop_front();
+        }
+        // There is room now.
+        let _ = self.last.push_back(outcome);
+    }
+
+    /// How the one that is waited for has ended, if it has. What isn't remembered any more is good if any since was: that holds what this one should have held.
+    pub(super) fn of(&self, Ticket(ticket): Ticket) -> Option<Result<(), SnapshotFailure>> {
+        let behind = usize::try_from(self.ended.checked_sub(ticket)?).unwrap_or(usize::MAX);
+        match self.last.iter().rev().nth(behind) {
+            Some(outcome) => Some(*outcome),
+            None if self.good >= ticket => Some(Ok(())),
+            None => self.last.front().copied(),
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Replies come in the order of the requests and don't say what they answer, so the reader says for each piece what it
 //! [expects](Expect). Lists (`MGET`, `SCAN`, `STATS`) are read piece by piece, so that no reply has to be in memory whole.
+//! A request takes time and memory for its own bytes, appended to a buffer of the caller; a reply is borrowed from the bytes that came, and nothing is allocated for it.
 //!
 //! ```
 //! use osprey_core::protocol::client::{self, Expect, Reply, ReplyLimits, Step};

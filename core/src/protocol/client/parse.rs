@@ -21,6 +21,22 @@ use crate::record::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::units::{Millis, Version};
 
 /// What the next piece of a reply must be. An error is accepted in every place.
+///
+/// A list is read line by line, each with what it may be:
+///
+/// ```
+/// use osprey_core::protocol::client::{Expect, Reply, ReplyLimits, Step, parse_reply};
+///
+/// let (mut input, limits) = (&b"CURSOR 0\r\nuser:1\r\nEND\r\n"[..], ReplyLimits::default());
+/// let mut replies = Vec::new();
+/// for expect in [Expect::Cursor, Expect::ScanItem, Expect::ScanItem] {
+///     let Step::Complete { reply, consumed } = parse_reply(expect, input, &limits)? else { panic!("all is there") };
+///     replies.push(reply);
+///     input = &input[consumed..];
+/// }
+/// assert_eq!(replies, [Reply::Cursor(0), Reply::Key(b"user:1"), Reply::End]);
+/// # Ok::<(), osprey_core::protocol::client::Malformed>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// Of `PING`.
@@ -74,6 +90,16 @@ impl Expect {
 }
 
 /// A value with what belongs to it.
+///
+/// ```
+/// use osprey_core::protocol::client::{Expect, Found, Reply, ReplyLimits, Step, parse_reply};
+/// use osprey_core::units::{Millis, Version};
+///
+/// let step = parse_reply(Expect::Value, b"VALUE 3 7 1000\r\nAda\r\n", &ReplyLimits::default())?;
+/// let found = Found { value: b"Ada", version: Version(7), expiry: Some(Millis(1_000)) };
+/// assert_eq!(step, Step::Complete { reply: Reply::Value(found), consumed: 21 });
+/// # Ok::<(), osprey_core::protocol::client::Malformed>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found<'a> {
     /// The payload.
@@ -85,6 +111,17 @@ pub struct Found<'a> {
 }
 
 /// A piece of a reply, borrowed from the input.
+///
+/// ```
+/// use osprey_core::protocol::client::{Expect, Reply, ReplyLimits, Step, parse_reply};
+/// use osprey_core::protocol::error::ErrorCode;
+///
+/// // An error may come whatever is expected.
+/// let step = parse_reply(Expect::Stored, b"ERR READONLY no space\r\n", &ReplyLimits::default())?;
+/// let Step::Complete { reply: Reply::Error { code, message }, .. } = step else { panic!("it is one") };
+/// assert_eq!((code, message), (ErrorCode::ReadOnly, &b"no space"[..]));
+/// # Ok::<(), osprey_core::protocol::client::Malformed>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
     /// The server is there.
@@ -137,6 +174,14 @@ pub enum Reply<'a> {
 }
 
 /// Bounds of what a server may send.
+///
+/// ```
+/// use osprey_core::protocol::client::{Expect, Malformed, ReplyLimits, parse_reply};
+///
+/// let limits = ReplyLimits { value_bytes_max: 1024, ..ReplyLimits::default() };
+/// let step = parse_reply(Expect::Value, b"VALUE 1025 1 -1\r\n", &limits);
+/// assert_eq!(step, Err(Malformed::ValueTooLong { bytes: 1025, limit: 1024 }), "before the value has come");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyLimits {
     /// The longest line, bytes, without its end.
@@ -153,6 +198,15 @@ impl Default for ReplyLimits {
 }
 
 /// What [`parse_reply`] found.
+///
+/// ```
+/// use osprey_core::protocol::client::{Expect, Reply, ReplyLimits, Step, parse_reply};
+///
+/// let limits = ReplyLimits::default();
+/// // Of a value it is known how much is missing.
+/// assert_eq!(parse_reply(Expect::Value, b"VALUE 3 7 -1\r\nA", &limits), Ok(Step::Incomplete { at_least: 19 }));
+/// assert_eq!(parse_reply(Expect::Pong, b"PONG\r\nPO", &limits), Ok(Step::Complete { reply: Reply::Pong, consumed: 6 }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// Not a whole piece yet.
@@ -170,6 +224,14 @@ pub enum Step<'a> {
 }
 
 /// Why the bytes are no reply that was expected. What follows them can't be understood: the connection is of no more use.
+///
+/// ```
+/// use osprey_core::protocol::client::{Expect, Malformed, ReplyLimits, parse_reply};
+///
+/// let error = parse_reply(Expect::Pong, b"HTTP/1.1 400 Bad Request\r\n", &ReplyLimits::default()).unwrap_err();
+/// assert_eq!(error, Malformed::Form { expect: Expect::Pong, at: 0 });
+/// assert_eq!(error.to_string(), "the server's reply is not 'PONG', from byte 0 on; is it an Osprey server?");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// They don't have its form.
@@ -210,9 +272,21 @@ impl fmt::Display for Malformed {
 impl core::error::Error for Malformed {}
 
 /// Reads one piece of a reply from the beginning of `input`: all bytes from the server that no earlier piece has consumed.
+/// Bounded: searches at most [`ReplyLimits::line_bytes_max`] bytes for the line's end, and doesn't look at a value's bytes. Allocates nothing.
 ///
 /// # Errors
 /// The bytes can't be a piece of the kind that is expected, or it is over a limit.
+///
+/// ```
+/// use osprey_core::protocol::client::{Expect, Reply, ReplyLimits, Step, parse_reply};
+///
+/// let (limits, replies) = (ReplyLimits::default(), b"DELETED 1\r\n42\r\n");
+/// let Step::Complete { reply, consumed } = parse_reply(Expect::Deleted, replies, &limits)? else { panic!("it is whole") };
+/// assert_eq!(reply, Reply::Deleted(true));
+/// let step = parse_reply(Expect::Integer, &replies[consumed..], &limits)?;
+/// assert_eq!(step, Step::Complete { reply: Reply::Integer(42), consumed: 4 });
+/// # Ok::<(), osprey_core::protocol::client::Malformed>(())
+/// ```
 pub fn parse_reply<'a>(expect: Expect, input: &'a [u8], limits: &ReplyLimits) -> Result<Step<'a>, Malformed> {
     let departs = |at| Malformed::Form { expect, at };
     // Within this the longest line has ended. Nothing behind it is looked at, so that nothing depends on how much has arrived.

@@ -27,6 +27,16 @@ use skip::{LineEnd, Skip, line_end};
 use with_payload::may_have_payload;
 
 /// Bounds of a request. Whatever is over one is answered with `ERR TOOLARGE`.
+///
+/// ```
+/// use osprey_core::protocol::error::RequestError;
+/// use osprey_core::protocol::request::{Limits, Parser, Step};
+///
+/// let limits = Limits { key_bytes_max: 8, value_bytes_max: 64, line_bytes_max: 80, words_max: 16 };
+/// let step = Parser::default().next(&limits, b"SET key 65\r\n");
+/// let error = RequestError::ValueTooLong { bytes: 65, limit: 64 };
+/// assert_eq!(step, Step::Reject { error, consumed: 12, close: false }, "before the payload has come");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest key, bytes.
@@ -45,6 +55,35 @@ pub(crate) fn check_key(limits: &Limits, key: &[u8]) -> Result<(), RequestError>
 }
 
 /// What stands at the beginning of the input.
+///
+/// What a connection does with it:
+///
+/// ```
+/// use osprey_core::engine;
+/// use osprey_core::protocol::error::RequestError;
+/// use osprey_core::protocol::request::{Parser, Step};
+///
+/// let limits = engine::Limits::default().request;
+/// let (mut parser, mut input) = (Parser::default(), &b"DEL\r\nPING\r\nGET ke"[..]);
+/// let mut seen = Vec::new();
+/// let at_least = loop {
+///     let consumed = match parser.next(&limits, input) {
+///         Step::Request { command, consumed } => {
+///             seen.push(format!("{command:?}"));
+///             consumed
+///         }
+///         Step::Skip { consumed } => consumed,
+///         Step::Reject { error, consumed, .. } => {
+///             seen.push(error.to_string());
+///             consumed
+///         }
+///         Step::Incomplete { at_least } => break at_least,
+///     };
+///     input = &input[consumed..];
+/// };
+/// assert_eq!(seen, [RequestError::Usage("DEL key [VER n]").to_string(), "Ping".to_owned()]);
+/// assert_eq!((input, at_least), (&b"GET ke"[..], 7));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// A whole, valid request. A caller that can't execute it now may ask for it again, by passing the same bytes.
@@ -101,6 +140,8 @@ pub struct Parser {
 
 impl Parser {
     /// What stands at the beginning of `input`: all bytes that were received and not consumed by an earlier call.
+    ///
+    /// Bounded: looks at one request, of which the bytes of an unfinished line that an earlier call has searched, and those of a payload, are not looked at again. Allocates nothing.
     pub fn next<'a>(&mut self, limits: &Limits, input: &'a [u8]) -> Step<'a> {
         if let Some(skip) = self.skip {
             let (step, left) = skip.step(input);

@@ -69,19 +69,9 @@ impl LogWriter {
     }
 
     fn poll_frame(&mut self, now: Millis, floor: Version) -> Option<StorageOp> {
+        let payload_len = u32::try_from(self.pending.len() - FRAME_HEADER_BYTES).unwrap_or(u32::MAX);
+        let mut header = FrameHeader { payload_len, records: self.pending_records, ..self.frame_header(FrameType::Data, now, floor) };
         let active = self.active.as_mut()?;
-        let mut header = FrameHeader {
-            kind: FrameType::Data,
-            payload_len: u32::try_from(self.pending.len() - FRAME_HEADER_BYTES).unwrap_or(u32::MAX),
-            records: self.pending_records,
-            first_lsn: Lsn(self.last_lsn.0 + 1 - u64::from(self.pending_records)),
-            durable: self.durable.lsn,
-            time: now,
-            floor,
-            previous: self.chain,
-            payload_crc: 0,
-            crc: 0,
-        };
         let (head, payload) = self.pending.split_at_mut(FRAME_HEADER_BYTES);
         head.copy_from_slice(&header.seal(self.options.salt, payload, self.options.checksum));
         let data = core::mem::replace(&mut self.pending, core::mem::take(&mut self.spare));
@@ -99,6 +89,22 @@ impl LogWriter {
         self.last_append_at = now;
         self.appending = Some(Appending::Frame { first: header.first_lsn, last: Mark { lsn: self.last_lsn, time: now }, bytes, sync });
         Some(StorageOp::Append { segment: active.number, offset, data, sync: sync && !planted("early_acknowledgement") })
+    }
+
+    /// The header of a frame that goes out now, still without a payload and its checksums.
+    pub(super) fn frame_header(&self, kind: FrameType, now: Millis, floor: Version) -> FrameHeader {
+        FrameHeader {
+            kind,
+            payload_len: 0,
+            records: 0,
+            first_lsn: self.first_pending(),
+            durable: self.durable.lsn,
+            time: now,
+            floor,
+            previous: self.chain,
+            payload_crc: 0,
+            crc: 0,
+        }
     }
 
     pub(super) fn keep(&mut self, mut data: Vec<u8>) {

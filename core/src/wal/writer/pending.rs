@@ -10,6 +10,25 @@ use crate::wal::frame::{FRAME_HEADER_BYTES, RECORD_LENGTH_BYTES};
 use crate::wal::segment::HEADER_BYTES;
 
 /// A frame is handed out at the latest when it has this size, bytes; one record may make it larger.
+///
+/// ```
+/// use osprey_core::engine::Error;
+/// use osprey_core::wal::writer::FRAME_BYTES_SOFT_MAX;
+/// # use osprey_core::{engine::{DatabaseId, Engine, Entropy, Options, SetOptions}, storage::memory::MemoryStorage, units::Millis};
+/// # let options = Options::new(Entropy { hash_key: [1; 16], salt: 2, database: DatabaseId([3; 16]) });
+/// # let mut storage = MemoryStorage::new();
+/// # let (mut engine, _) = Engine::recover(options, &mut storage, Millis(1_000))?;
+/// # while engine.drive(&mut storage)? {}
+///
+/// // So much may wait for an append that is under way; the next write has to.
+/// let value = vec![0; FRAME_BYTES_SOFT_MAX / 4];
+/// let mut set = 0;
+/// while engine.set(Millis(1_000), b"key", &value, &SetOptions::default()).result != Err(Error::Busy) {
+///     set += 1;
+/// }
+/// assert!((3..=4).contains(&set), "{set}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const FRAME_BYTES_SOFT_MAX: usize = 1 << 20;
 
 /// See [`LogWriter::savepoint`].
@@ -93,10 +112,16 @@ impl LogWriter {
         self.last_lsn
     }
 
+    /// The first LSN of the pending frame, whether or not it holds a record yet.
+    #[inline]
+    pub(super) fn first_pending(&self) -> Lsn {
+        Lsn(self.last_lsn.0 + 1 - u64::from(self.pending_records))
+    }
+
     /// The first LSN of the frame that `lsn` is in, if that frame isn't secured yet; else `lsn`. A frame's records are secured together.
     #[must_use]
     pub fn frame_of(&self, lsn: Lsn) -> Lsn {
-        let pending = Lsn(self.last_lsn.0 + 1 - u64::from(self.pending_records));
+        let pending = self.first_pending();
         match self.appending {
             _ if lsn >= pending && !planted("gate_a_frame_early") => pending,
             Some(Appending::Frame { first, .. }) if lsn >= first => first,

@@ -3,12 +3,12 @@
 use alloc::vec::Vec;
 
 use super::append::{Active, Appending};
-use super::{Closing, LogWriter, Mark, SyncPolicy};
+use super::{Closing, LogWriter, Mark, Poisoned, SyncPolicy};
 use crate::museum::planted;
 use crate::storage::{SegmentNumber, StorageError, StorageOp};
-use crate::units::{Lsn, Millis, Version};
+use crate::units::{Millis, Version};
 use crate::wal::SECTOR_BYTES;
-use crate::wal::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameType};
+use crate::wal::frame::{FRAME_HEADER_BYTES, FrameType};
 use crate::wal::segment::{HEADER_BYTES, SegmentHeader};
 
 /// What stays free in a segment for what must always fit: its SEAL, at a fresh sector.
@@ -34,6 +34,15 @@ pub(super) enum Reserve {
 }
 
 impl LogWriter {
+    /// Space that is set aside and not written to yet, bytes: in the segment that is appended to, in a full one until it is cut, and in the next.
+    pub(crate) fn reserved_bytes(&self) -> u64 {
+        let unused = |length: u64| self.options.segment_bytes.saturating_sub(length);
+        let active = self.active.as_ref().map_or(0, |active| unused(active.end));
+        let full = self.full.as_ref().map_or(0, |full| unused(full.length));
+        let next = if matches!(self.reserve, Reserve::UnderWay | Reserve::Ready) { self.options.segment_bytes } else { 0 };
+        active + full + next
+    }
+
     pub(super) fn poll_reserve(&mut self) -> Option<StorageOp> {
         // At the end none is needed: what was accepted has a place in this segment, or in the next, which is reserved.
         if self.reserve != Reserve::Wanted || self.closing != Closing::No {
@@ -43,30 +52,24 @@ impl LogWriter {
         Some(StorageOp::Reserve { segment: self.next_segment, bytes: self.options.segment_bytes })
     }
 
-    pub(super) fn reserved(&mut self, result: Result<(), StorageError>, now: Millis) {
+    /// Another segment's reservation, or one that was counted already, would let records in that have no place.
+    pub(super) fn reserved(&mut self, segment: SegmentNumber, result: Result<(), StorageError>, now: Millis) -> Result<(), Poisoned> {
+        if (segment, self.reserve) != (self.next_segment, Reserve::UnderWay) {
+            return self.check(Err(StorageError::NotAskedFor), segment, "count on the reservation of");
+        }
         self.reserve = match result {
             Ok(()) => Reserve::Ready,
             Err(_) => Reserve::Failed { retry_at: Millis(now.0.saturating_add(RESERVE_RETRY_MS)) },
         };
+        Ok(())
     }
 
     /// A SEAL: `closes` at the orderly end (durable), else before the next segment.
     pub(super) fn poll_seal(&mut self, now: Millis, floor: Version, closes: bool) -> Option<StorageOp> {
+        let mut header = self.frame_header(FrameType::Seal, now, floor);
         let Some(active) = self.active.as_mut() else {
             self.closing = Closing::Closed;
             return None;
-        };
-        let mut header = FrameHeader {
-            kind: FrameType::Seal,
-            payload_len: 0,
-            records: 0,
-            first_lsn: Lsn(self.last_lsn.0 + 1 - u64::from(self.pending_records)),
-            durable: self.durable.lsn,
-            time: now,
-            floor,
-            previous: self.chain,
-            payload_crc: 0,
-            crc: 0,
         };
         let mut data = Vec::new();
         self.starved = data.try_reserve_exact(FRAME_HEADER_BYTES).is_err();
@@ -93,7 +96,7 @@ impl LogWriter {
             epoch: self.options.epoch,
             salt: self.options.salt,
             number: self.next_segment,
-            first_lsn: Lsn(self.last_lsn.0 + 1 - u64::from(self.pending_records)),
+            first_lsn: self.first_pending(),
             durable: self.durable.lsn,
             time: now,
             floor,

@@ -26,7 +26,7 @@ impl DataPlane {
                 Err(error) => {
                     // No descriptors or memory: the connection stays in the kernel's queue, and would be reported for ever.
                     log::warn!("cannot accept a connection: {error}; trying again in {} ms", ACCEPT_RETRY.as_millis());
-                    let _ = listener.watch(Interest::default());
+                    let _ = listener.watch(Interest::NONE);
                     self.accept_again_at = Some(Instant::now() + ACCEPT_RETRY);
                     return;
                 }
@@ -53,8 +53,10 @@ impl DataPlane {
             return;
         }
         let key = self.connections.vacant_key();
-        let watched =
-            socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true)).and_then(|()| Watched::new(&self.readiness, socket, key));
+        let watched = socket
+            .set_nonblocking(true)
+            .and_then(|()| socket.set_nodelay(true))
+            .and_then(|()| Watched::new(&self.readiness, socket, key, Interest::CHANGES));
         match watched {
             Ok(socket) => {
                 self.connections.insert(Connection::new(socket, self.now_ms));

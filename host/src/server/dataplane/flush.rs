@@ -36,15 +36,14 @@ impl DataPlane {
         if closes && unsent == 0 {
             return self.close(key);
         }
-        if connection.watch().is_err() {
-            return self.close(key);
-        }
         if unsent > 0 && !connection.blocked {
             self.held.push(key);
         }
         match connection.next {
             Next::Again => self.queue(key),
             Next::Flush if !connection.blocked && unsent < FLUSHED_BYTES => self.queue(key),
+            // Nobody will tell again that it can be read.
+            Next::Read { .. } if connection.unread && !connection.ended => self.queue(key),
             Next::Flush | Next::Storage | Next::Read { .. } | Next::Close => {}
         }
     }

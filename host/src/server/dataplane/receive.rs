@@ -18,18 +18,31 @@ const LARGE_BYTES: usize = 64 << 10;
 impl DataPlane {
     pub(super) fn event(&mut self, event: Event, now: Millis) {
         let key = event.key;
-        let Some(connection) = self.connections.get(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.unread |= event.readable;
+        connection.ending |= event.ending;
         // A connection that waits for its turn, for room or for storage isn't read from, so that its input stays bounded.
-        let reads = !connection.ended && matches!(connection.next, Next::Read { .. });
+        let reads = connection.reads();
         if (event.writable || event.broken) && connection.blocked {
             self.touched.push(key);
         } else if !reads && event.broken {
-            // Reset by the client. This is reported whether it is watched for or not, and would be in every turn.
+            // Reset by the client, which is told once.
             log::debug!("connection {key}: reset by the client");
             return self.close(key);
         }
         if event.readable && reads {
             self.receive(key, now);
+        }
+    }
+
+    /// The turn of a connection that has waited for it.
+    pub(super) fn resume(&mut self, key: usize, now: Millis) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.queued = false;
+        if connection.holds_too_little() && connection.unread && !connection.ended {
+            self.receive(key, now);
+        } else {
+            self.serve_held(key, now);
         }
     }
 
@@ -44,9 +57,16 @@ impl DataPlane {
             connection.receive_more()
         };
         match received {
-            Ok(Received::Bytes(_)) => connection.active_at_ms = self.now_ms,
-            Ok(Received::Nothing) => return false,
+            Ok(Received::Bytes { filled }) => {
+                connection.active_at_ms = self.now_ms;
+                connection.unread = filled || connection.ending;
+            }
+            Ok(Received::Nothing) => {
+                connection.unread = false;
+                return false;
+            }
             Ok(Received::End) => {
+                connection.unread = false;
                 connection.ended = true;
                 self.touched.push(key);
                 return false;
@@ -70,9 +90,11 @@ impl DataPlane {
     /// Serves from the input that the connection holds.
     pub(super) fn serve_held(&mut self, key: usize, now: Millis) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.queued = false;
         // Without input, too, where the engine had more to say than it could: only it knows that reading can go on.
-        if matches!(connection.next, Next::Read { at_least } if connection.input.len() < at_least) {
+        if connection.holds_too_little() {
+            if connection.unread {
+                self.queue(key);
+            }
             return;
         }
         let input = std::mem::take(&mut connection.input);

@@ -7,6 +7,7 @@ use osprey_core::engine::Next;
 
 use super::{DataPlane, Failure};
 use crate::readiness::Events;
+use crate::server::connection::Connection;
 
 impl DataPlane {
     /// The orderly end: no new connections, what was received is answered, the log is sealed.
@@ -20,9 +21,7 @@ impl DataPlane {
         for &key in &keys {
             // What is in the socket has been received in the client's eyes.
             let mut turns = 0;
-            while turns < 64
-                && self.connections.get(key).is_some_and(|connection| !connection.ended && matches!(connection.next, Next::Read { .. }))
-            {
+            while turns < 64 && self.connections.get(key).is_some_and(Connection::reads) {
                 if !self.receive(key, now) {
                     break;
                 }

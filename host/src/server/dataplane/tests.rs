@@ -1,7 +1,7 @@
 //! The loop, one turn after another, with real sockets and files.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use osprey_core::engine::Next;
 use osprey_core::wal::writer::SyncPolicy;
@@ -164,7 +164,6 @@ fn a_client_that_resets_while_it_waits_for_storage_is_closed() {
     let client = rig.client();
     let (_, connection) = rig.plane.connections.iter_mut().next().unwrap();
     connection.next = Next::Storage;
-    connection.watch().unwrap();
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
     for _ in 0..TURNS_MAX {
@@ -174,4 +173,66 @@ fn a_client_that_resets_while_it_waits_for_storage_is_closed() {
         rig.turn();
     }
     panic!("its end is reported in every turn, and nobody listens");
+}
+
+impl Rig {
+    fn sees_the_end(&mut self, what: &str) {
+        for _ in 0..TURNS_MAX {
+            if self.plane.connections.is_empty() {
+                return;
+            }
+            self.turn();
+        }
+        panic!("the end was lost: {what}");
+    }
+}
+
+#[test]
+fn an_end_that_came_with_the_last_request_is_seen() {
+    for requests in ["", "PING\r\n", "PING\r\nPI"] {
+        let mut rig = Rig::new(SyncPolicy::Os);
+        let mut client = rig.client();
+        client.write_all(requests.as_bytes()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        rig.sees_the_end(requests);
+        let mut received = String::new();
+        client.set_nonblocking(false).unwrap();
+        client.read_to_string(&mut received).unwrap();
+        assert_eq!(received, if requests.is_empty() { "" } else { "PONG\r\n" });
+    }
+}
+
+#[test]
+fn an_end_that_came_within_a_request_is_seen() {
+    let mut rig = Rig::new(SyncPolicy::Os);
+    let mut client = rig.client();
+    client.write_all(b"SET k 1000\r\nv").unwrap();
+    for _ in 0..TURNS_MAX {
+        if rig.plane.connections.iter().all(|(_, connection)| !connection.input.is_empty()) {
+            break;
+        }
+        rig.turn();
+    }
+    client.write_all(b"v").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    rig.sees_the_end("with some of a value");
+}
+
+/// Its only event comes while nothing is read from it.
+#[test]
+fn what_arrives_while_a_connection_waits_for_storage_is_read_afterwards() {
+    let mut rig = Rig::new(SyncPolicy::Os);
+    let mut client = rig.client();
+    let (key, connection) = rig.plane.connections.iter_mut().next().unwrap();
+    connection.next = Next::Storage;
+    client.write_all(b"PING\r\n").unwrap();
+    for _ in 0..TURNS_MAX {
+        if rig.plane.connections[key].unread {
+            break;
+        }
+        rig.turn();
+    }
+    // As the loop does when storage has ended something.
+    rig.plane.queue(key);
+    rig.receives(&client, b"PONG\r\n");
 }

@@ -4,3 +4,5 @@ mod by_hand;
 mod conformance;
 mod nor;
 mod power_cuts;
+mod starts;
+mod wear;

@@ -11,14 +11,16 @@ const PAGE_BYTES: usize = 256;
 pub(super) const BLOCK_BYTES: usize = 4096;
 
 /// Panics when it is used wrongly: when a word is written twice, or over what isn't surely erased.
+#[derive(Clone)]
 pub(super) struct Nor<const WRITE: usize> {
     bytes: Vec<u8>,
     /// Bits that read differently each time.
     unstable: Vec<u8>,
     /// By write unit: whether it must be erased before it is written.
     used: Vec<bool>,
-    /// How often each block was erased.
+    /// How often each block was erased; and how many erasures were cut short.
     pub(super) erases: Vec<u32>,
+    pub(super) torn_erases: u32,
     pub(super) written_bytes: u64,
     /// How many pages are programmed and blocks erased until the power goes.
     fuel: u64,
@@ -35,6 +37,7 @@ impl<const WRITE: usize> Nor<WRITE> {
             used: vec![false; bytes / WRITE],
             erases: vec![0; blocks],
             written_bytes: 0,
+            torn_erases: 0,
             fuel: u64::MAX,
             powered: true,
             rng: fastrand::Rng::with_seed(seed),
@@ -120,6 +123,7 @@ impl<const WRITE: usize> Nor<WRITE> {
         }
         self.used[range.start / WRITE..range.end / WRITE].fill(true);
         self.erases[block] += 1;
+        self.torn_erases += 1;
     }
 }
 

@@ -23,10 +23,10 @@ use crate::planted::PLANTED;
 const SLOT_BLOCKS: usize = 5;
 
 #[expect(clippy::cast_possible_truncation, reason = "20 KiB")]
-const SLOT_BYTES: u32 = (SLOT_BLOCKS * BLOCK_BYTES) as u32;
+pub(super) const SLOT_BYTES: u32 = (SLOT_BLOCKS * BLOCK_BYTES) as u32;
 
 /// Enough for this much data: with fewer the log runs out of space now and then.
-const SLOTS: usize = 16;
+pub(super) const SLOTS: usize = 16;
 
 const NO_SPACE: &str = "there is no space for the log";
 
@@ -67,14 +67,15 @@ struct Tally {
 }
 
 /// One chip, and what must be on it.
-struct Bench<const WRITE: usize> {
-    nor: Nor<WRITE>,
-    client: Client,
+pub(super) struct Bench<const WRITE: usize> {
+    pub(super) nor: Nor<WRITE>,
+    pub(super) client: Client,
 }
 
-struct Client {
+#[derive(Clone)]
+pub(super) struct Client {
     rng: fastrand::Rng,
-    now: Millis,
+    pub(super) now: Millis,
     policy: SyncPolicy,
     /// How many of 256 rounds go beyond the start.
     long: u8,
@@ -86,7 +87,7 @@ struct Client {
 }
 
 impl<const WRITE: usize> Bench<WRITE> {
-    fn new(slots: usize, seed: u64, policy: SyncPolicy) -> Self {
+    pub(super) fn new(slots: usize, seed: u64, policy: SyncPolicy) -> Self {
         let client = Client {
             rng: fastrand::Rng::with_seed(seed ^ 0x5EED),
             now: Millis(1_700_000_000_000),
@@ -101,7 +102,7 @@ impl<const WRITE: usize> Bench<WRITE> {
     }
 
     /// From a start to a power cut.
-    fn round(&mut self) -> Result<(), String> {
+    pub(super) fn round(&mut self) -> Result<(), String> {
         let Self { nor, client } = self;
         client.now.0 += 1000;
         client.tally.cuts += 1;
@@ -137,14 +138,14 @@ impl<const WRITE: usize> Bench<WRITE> {
 }
 
 /// Why the work of a round has ended.
-enum Stop {
+pub(super) enum Stop {
     /// The power, or else a bug.
     Storage(String),
     Wrong(String),
 }
 
 impl Client {
-    fn options(&mut self, segment_bytes: u64) -> Options {
+    pub(super) fn options(&mut self, segment_bytes: u64) -> Options {
         let mut options = Options::new(Entropy { hash_key: [1; 16], salt: self.rng.u64(..), database: DatabaseId([3; 16]) });
         options.limits.request = request::Limits { key_bytes_max: 32, value_bytes_max: 2048, line_bytes_max: 512, words_max: 16 };
         options.segment_bytes = segment_bytes;
@@ -154,7 +155,7 @@ impl Client {
     }
 
     /// The state must be the one after all that was acknowledged, and some of what was sent after it.
-    fn judge(&mut self, engine: &Engine) -> Result<(), String> {
+    pub(super) fn judge(&mut self, engine: &Engine) -> Result<(), String> {
         let mut found = Keys::new();
         let mut cursor = Some(0);
         while let Some(at) = cursor {
@@ -251,7 +252,7 @@ impl Client {
 }
 
 /// Does all that the engine asks of storage.
-fn drive<const WRITE: usize>(engine: &mut Engine, log: &mut FlashLog<&mut Nor<WRITE>>, now: Millis) -> Result<(), Stop> {
+pub(super) fn drive<const WRITE: usize>(engine: &mut Engine, log: &mut FlashLog<&mut Nor<WRITE>>, now: Millis) -> Result<(), Stop> {
     if log.wants_snapshot() {
         let _ = engine.request_snapshot();
     }
@@ -320,6 +321,7 @@ fn planted_bugs_are_found() {
         ("live_erased", 1),
         ("used_unerased", 1),
         ("last_segment_believed", 1),
+        ("torn_map_left", 1),
     ];
     for (bug, first) in bugs {
         let finds = |&seed: &u64| {

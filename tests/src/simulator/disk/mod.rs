@@ -63,7 +63,8 @@ pub struct Disk {
 impl Disk {
     /// The machine goes down. Returns whether something that the system had taken may be lost.
     pub fn crash(&mut self, crash: Crash, choices: &mut Choices) -> bool {
-        self.interrupt(choices);
+        let under_way = std::mem::take(&mut self.under_way);
+        self.interrupt(&under_way, choices);
         self.ended.clear();
         if let Some((_, file)) = self.reserved.take() {
             self.files[file] = File::default();
@@ -99,6 +100,15 @@ impl Disk {
             }
         }
         lost
+    }
+
+    /// What there would be if the machine went down now.
+    #[must_use]
+    pub fn after(&self, crash: Crash, choices: &mut Choices) -> Self {
+        let mut left = self.copy();
+        left.interrupt(&self.under_way, choices);
+        left.crash(crash, choices);
+        left
     }
 
     /// Another disk with the same files; nothing is under way on it.

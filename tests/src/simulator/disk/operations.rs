@@ -107,9 +107,9 @@ impl Disk {
         }
     }
 
-    /// The machine goes down in the middle of whatever is under way: a write may have been begun.
-    pub(super) fn interrupt(&mut self, choices: &mut Choices) {
-        for job in std::mem::take(&mut self.under_way) {
+    /// The machine goes down in the middle of these: a write may have been begun.
+    pub(super) fn interrupt(&mut self, under_way: &[InFlight], choices: &mut Choices) {
+        for job in under_way {
             if let (StorageOp::Append { offset, data, .. }, 0, Some(file)) = (&job.op, job.step, job.file) {
                 let written = [0, data.len(), choices.below(data.len() + 1)][choices.below(3)];
                 self.files[file].write(place(*offset), &data[..written]);
