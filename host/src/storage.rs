@@ -10,6 +10,8 @@
 //! | --- | --- |
 //! | `directory`, `unfinished` | names, the lock, notes that it is not whole |
 //! | `job` | what a thread does |
+//! | `direct` | the way past the page cache |
+//! | `retired` | segments that are kept for their space |
 //! | `segment_file`, `behind` | how the log's bytes get into a file, and from the page cache to the disk |
 //! | `snapshots` | what is asked for about snapshots |
 //! | `files` | what recovery reads |
@@ -17,9 +19,11 @@
 //! Here: which thread does what, and with which file.
 
 mod behind;
+mod direct;
 mod directory;
 mod files;
 mod job;
+mod retired;
 mod segment_file;
 mod snapshots;
 pub(crate) mod unfinished;
@@ -30,18 +34,19 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use osprey_core::storage::{SegmentNumber, SnapshotName, Storage, StorageDone, StorageError, StorageOp};
 
 use behind::Behind;
+use direct::Buffer;
 use directory::Directory;
 pub use directory::OpenError;
 pub(crate) use directory::{lock, make_directory, number_of};
 pub(crate) use files::read_at;
 use job::{Ended, Job, Task, Wake, start};
-use segment_file::{Scratch, SegmentFile};
+use segment_file::{LARGE_BYTES, SegmentFile};
 pub use unfinished::Unfinished;
 
 /// How space for a segment is set aside.
@@ -104,7 +109,7 @@ pub struct FileStorage {
     syncing: usize,
     behind: Behind,
     /// Of the loop's thread.
-    scratch: Scratch,
+    buffer: Buffer,
     /// How long the last sync took, and the longest.
     pub sync_last: Duration,
     /// See [`FileStorage::sync_last`].
@@ -132,7 +137,7 @@ impl FileStorage {
         if let Some(what) = Unfinished::of(path) {
             return Err(OpenError::Unfinished(path.to_owned(), what));
         }
-        let directory = Directory { path: path.to_owned(), handle, reservation, draft: Arc::default() };
+        let directory = Directory { path: path.to_owned(), handle, reservation, draft: Arc::default(), retired: Arc::default() };
         let wake: Wake = Arc::new(wake);
         let (report, ended) = channel();
         let mut threads = Vec::new();
@@ -156,7 +161,7 @@ impl FileStorage {
             appends_at_once: false,
             syncing: 0,
             behind: Behind::default(),
-            scratch: Scratch::default(),
+            buffer: Buffer::default(),
             sync_last: Duration::ZERO,
             sync_max: Duration::ZERO,
             _lock: lock,
@@ -232,13 +237,13 @@ impl Storage for FileStorage {
         }
         let thread = match &job.op {
             StorageOp::Append { .. } | StorageOp::Start { .. } if self.appends_at_once => {
-                let ended = job.run(&mut self.scratch);
+                let ended = job.run(&mut self.buffer);
                 return Some(self.end(ended));
             }
             StorageOp::Append { sync: false, data, .. }
                 if self.syncing == 0 && !job.file.as_ref().is_some_and(|file| file.waits_for(data.len())) =>
             {
-                return Some(job.run(&mut self.scratch).done);
+                return Some(job.run(&mut self.buffer).done);
             }
             StorageOp::Append { .. } | StorageOp::Start { .. } => &self.appender,
             StorageOp::Sync { .. } => {
@@ -248,10 +253,17 @@ impl Storage for FileStorage {
             StorageOp::Reserve { .. } => &self.reserver,
             StorageOp::Snapshot(_) => &self.snapshotter,
         };
+        let large = matches!(&job.op, StorageOp::Append { data, .. } if data.len() >= LARGE_BYTES);
         match thread.send(Task::Do(job)) {
             // The thread is gone; it only ends with this object or in a panic.
             Err(SendError(Task::Do(job))) => Some(StorageDone { op: job.op, result: Err(StorageError::Io(None)) }),
-            Ok(()) | Err(_) => None,
+            Ok(()) | Err(_) => {
+                if large {
+                    // On the same core the disk would else begin only when this thread has nothing to do any more. For a small append the change of threads costs more than that.
+                    thread::yield_now();
+                }
+                None
+            }
         }
     }
 

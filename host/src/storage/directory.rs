@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use osprey_core::storage::SegmentNumber;
 
 use super::Reservation;
+use super::retired::Retired;
 use super::snapshots::{DRAFT_NAME, Draft};
 use super::unfinished::Unfinished;
 
@@ -73,6 +74,7 @@ pub(super) struct Directory {
     pub(super) reservation: Reservation,
     /// Of the thread for snapshots.
     pub(super) draft: Arc<Mutex<Draft>>,
+    pub(super) retired: Arc<Retired>,
 }
 
 impl Directory {

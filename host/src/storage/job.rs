@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use osprey_core::storage::{SegmentNumber, StorageDone, StorageOp};
 
+use super::direct::Buffer;
 use super::directory::Directory;
 use super::failure;
-use super::segment_file::{Scratch, SegmentFile};
+use super::segment_file::SegmentFile;
 
 pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 
@@ -38,7 +39,7 @@ pub(super) struct Ended {
 }
 
 impl Job {
-    pub(super) fn run(self, scratch: &mut Scratch) -> Ended {
+    pub(super) fn run(self, buffer: &mut Buffer) -> Ended {
         let begin = Instant::now();
         let Self { mut op, file, directory } = self;
         if let StorageOp::Snapshot(snapshot) = &mut op {
@@ -50,11 +51,11 @@ impl Job {
         let mut reserved = None;
         let (doing, result) = match (&op, file) {
             (StorageOp::Reserve { segment, bytes }, _) => {
-                let made = SegmentFile::reserve(&directory.reserved(*segment), *bytes, directory.reservation, scratch);
+                let made = SegmentFile::reserve(&directory.reserved(*segment), *bytes, directory.reservation, &directory.retired, buffer);
                 ("reserve space for", made.map(|file| reserved = Some(Arc::new(file))))
             }
-            (StorageOp::Start { segment, header }, Some(file)) => ("start", start_segment(&directory, *segment, header, &file, scratch)),
-            (StorageOp::Append { offset, data, sync, .. }, Some(file)) => ("append to", file.append(*offset, data, *sync, scratch)),
+            (StorageOp::Start { segment, header }, Some(file)) => ("start", start_segment(&directory, *segment, header, &file, buffer)),
+            (StorageOp::Append { offset, data, sync, .. }, Some(file)) => ("append to", file.append(*offset, data, *sync, buffer)),
             (StorageOp::Sync { trim_to, .. }, Some(file)) => {
                 let trimmed = trim_to.map_or(Ok(()), |length| file.trim(length));
                 ("sync", trimmed.and_then(|()| file.sync()))
@@ -74,14 +75,8 @@ impl Job {
 }
 
 /// Header, sync, name, sync of the directory: after a power cut the segment is there with its whole header, or not at all.
-fn start_segment(
-    directory: &Directory,
-    segment: SegmentNumber,
-    header: &[u8],
-    file: &SegmentFile,
-    scratch: &mut Scratch,
-) -> io::Result<()> {
-    file.append(0, header, true, scratch)?;
+fn start_segment(directory: &Directory, segment: SegmentNumber, header: &[u8], file: &SegmentFile, buffer: &mut Buffer) -> io::Result<()> {
+    file.append(0, header, true, buffer)?;
     fs::rename(directory.reserved(segment), directory.segment(segment))?;
     directory.sync()
 }
@@ -89,12 +84,12 @@ fn start_segment(
 pub(super) fn start(name: &str, report: Sender<Ended>, wake: Wake) -> io::Result<(Sender<Task>, JoinHandle<()>)> {
     let (jobs, queue) = channel::<Task>();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let mut scratch = Scratch::default();
+        let mut buffer = Buffer::default();
         while let Ok(task) = queue.recv() {
             match task {
                 Task::WriteBehind(file, part) => file.write_behind(part),
                 Task::Do(job) => {
-                    if report.send(job.run(&mut scratch)).is_err() {
+                    if report.send(job.run(&mut buffer)).is_err() {
                         return;
                     }
                     wake();

@@ -1,7 +1,7 @@
 //! A segment's file: its space, and the two ways in which bytes get into it.
 //!
-//! The page cache takes a small append within microseconds. Whatever is large, or has to be on disk at once anyway, goes past it (`O_DIRECT`): the kernel
-//! needn't find pages for it, copy into them, and collect them again for the disk. Where the file system has no such way everything takes the first.
+//! The page cache takes a small append within microseconds. Whatever is large, or has to be on disk at once anyway, goes past it (see [`direct`]). Where the file system has no such way
+//! everything takes the first.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -10,10 +10,12 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{Advice, FallocateFlags, OFlags};
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::Reservation;
+use super::direct::{self, Buffer, SECTOR_BYTES};
+use super::retired::Retired;
 use crate::museum::planted;
 
 /// An append of this size goes past the page cache, bytes. Less is written sooner than a thread is woken for it.
@@ -24,12 +26,6 @@ pub(super) const WRITE_BEHIND_BYTES: u64 = 512 << 10;
 
 /// What a large append begins and ends at past the page cache: no page of it is in both.
 pub(super) const PAGE_BYTES: usize = 4096;
-
-/// What an append that is synced at once begins at and is filled up to. The log leaves it that place: it begins a fresh sector behind what is synced.
-const SECTOR_BYTES: usize = 512;
-
-/// How much is written past the page cache at a time: the disk has others' work, too.
-const PIECE_BYTES: usize = 1 << 20;
 
 /// How much of a reservation is filled at a time: a sync of the log stands behind no more than that.
 const ZEROS_BYTES: usize = 512 << 10;
@@ -46,13 +42,12 @@ pub(super) struct SegmentFile {
 
 impl SegmentFile {
     /// Makes a file whose blocks are all allocated, so that no later append finds the disk full.
-    pub(super) fn reserve(path: &Path, bytes: u64, reservation: Reservation, scratch: &mut Scratch) -> io::Result<Self> {
-        let cached = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        let made = allocate(&cached, path, bytes).and_then(|()| {
-            let direct = open_direct(path, scratch);
+    pub(super) fn reserve(path: &Path, bytes: u64, reservation: Reservation, retired: &Retired, buffer: &mut Buffer) -> io::Result<Self> {
+        let made = empty_file(path, bytes, retired).and_then(|cached| {
+            let direct = direct::open_new(path, buffer);
             let file = Self { cached, direct, bytes };
             if reservation == Reservation::Zeroed {
-                file.fill_with_zeros(scratch)?;
+                file.fill_with_zeros(buffer)?;
             }
             // So that the segment's start has less to wait for.
             file.cached.sync_all()?;
@@ -71,9 +66,9 @@ impl SegmentFile {
     }
 
     /// Writes, and has it on disk at the end if it is to be `durable`. What was appended before is then, too.
-    pub(super) fn append(&self, offset: u64, data: &[u8], durable: bool, scratch: &mut Scratch) -> io::Result<()> {
+    pub(super) fn append(&self, offset: u64, data: &[u8], durable: bool, buffer: &mut Buffer) -> io::Result<()> {
         if durable {
-            self.write_sectors(offset, data, scratch)?;
+            self.write_sectors(offset, data, buffer)?;
             return self.sync();
         }
         let Range { start, end } = whole_pages(offset, data.len());
@@ -83,15 +78,15 @@ impl SegmentFile {
         let (head, rest) = data.split_at(usize::try_from(start - offset).unwrap_or_default());
         let (pages, tail) = rest.split_at(usize::try_from(end - start).unwrap_or_default());
         self.cached.write_all_at(head, offset)?;
-        scratch.write(direct, start, pages)?;
+        buffer.write(direct, start, pages)?;
         self.cached.write_all_at(tail, end)
     }
 
-    /// Past the page cache with zeros up to the next sector, where that is possible.
-    fn write_sectors(&self, offset: u64, data: &[u8], scratch: &mut Scratch) -> io::Result<()> {
+    /// Past the page cache with zeros up to the next sector, where that is possible. The log leaves it that place: it begins a fresh sector behind what is synced.
+    fn write_sectors(&self, offset: u64, data: &[u8], buffer: &mut Buffer) -> io::Result<()> {
         let end = (offset + data.len() as u64).next_multiple_of(SECTOR_BYTES as u64);
         match &self.direct {
-            Some(direct) if offset.is_multiple_of(SECTOR_BYTES as u64) && end <= self.bytes => scratch.write(direct, offset, data),
+            Some(direct) if offset.is_multiple_of(SECTOR_BYTES as u64) && end <= self.bytes => buffer.write(direct, offset, data),
             _ => self.cached.write_all_at(data, offset),
         }
     }
@@ -112,18 +107,27 @@ impl SegmentFile {
         let _ = rustix::fs::fadvise(&self.cached, part.start, len, Advice::DontNeed);
     }
 
-    fn fill_with_zeros(&self, scratch: &mut Scratch) -> io::Result<()> {
+    fn fill_with_zeros(&self, buffer: &mut Buffer) -> io::Result<()> {
         let zeros = vec![0; ZEROS_BYTES];
         let mut offset = 0;
         while offset < self.bytes {
             let len = usize::try_from(self.bytes - offset).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
-            self.write_sectors(offset, zeros.get(..len).unwrap_or_default(), scratch)?;
+            self.write_sectors(offset, zeros.get(..len).unwrap_or_default(), buffer)?;
             // Piece by piece, so that the log's own syncs don't stand behind all of it.
             self.sync()?;
             offset += len as u64;
         }
         Ok(())
     }
+}
+
+/// A file of zeros whose blocks are all allocated.
+fn empty_file(path: &Path, bytes: u64, retired: &Retired) -> io::Result<File> {
+    if let Some(file) = retired.reuse(path, bytes) {
+        return Ok(file);
+    }
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    allocate(&file, path, bytes).map(|()| file)
 }
 
 fn allocate(file: &File, path: &Path, bytes: u64) -> io::Result<()> {
@@ -140,53 +144,15 @@ fn allocate(file: &File, path: &Path, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// The way past the page cache, after a try: some file systems open a file for it and then refuse. The file has nothing but zeros yet.
-fn open_direct(path: &Path, scratch: &mut Scratch) -> Option<File> {
-    let flags = i32::try_from(OFlags::DIRECT.bits()).ok()?;
-    let file = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
-    scratch.write(&file, 0, &[0; SECTOR_BYTES]).ok().map(|()| file)
-}
-
 /// The part of `len` bytes at `offset` that is whole pages of the file; its end is its beginning or less where there is none.
 fn whole_pages(offset: u64, len: usize) -> Range<u64> {
     let end = offset + len as u64;
     offset.next_multiple_of(PAGE_BYTES as u64)..end - end % PAGE_BYTES as u64
 }
 
-/// A buffer of a thread, from which can be written past the page cache: its address is a multiple of what disks ask for.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    bytes: Vec<u8>,
-}
-
-impl Scratch {
-    /// Writes `data` past the page cache, the last sector filled up with zeros.
-    fn write(&mut self, direct: &File, mut offset: u64, data: &[u8]) -> io::Result<()> {
-        for piece in data.chunks(PIECE_BYTES) {
-            let len = piece.len().next_multiple_of(SECTOR_BYTES);
-            let copy = self.aligned(len);
-            let (front, fill) = copy.split_at_mut(piece.len());
-            front.copy_from_slice(piece);
-            fill.fill(0);
-            direct.write_all_at(copy, offset)?;
-            offset += len as u64;
-        }
-        Ok(())
-    }
-
-    fn aligned(&mut self, len: usize) -> &mut [u8] {
-        const ALIGN: usize = PAGE_BYTES;
-        if self.bytes.len() < len + ALIGN {
-            self.bytes.resize(len + ALIGN, 0);
-        }
-        let start = self.bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
-        let (_, aligned) = self.bytes.split_at_mut(start);
-        aligned.split_at_mut(len).0
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::direct::PIECE_BYTES;
     use super::*;
     use tempfile::TempDir;
 
@@ -195,24 +161,24 @@ mod tests {
         file: SegmentFile,
         model: Vec<u8>,
         path: std::path::PathBuf,
-        scratch: Scratch,
+        buffer: Buffer,
         _directory: TempDir,
     }
 
     impl Pair {
         fn new(bytes: usize, reservation: Reservation, direct: bool) -> Self {
             let directory = TempDir::new().unwrap();
-            let (path, mut scratch) = (directory.path().join("segment"), Scratch::default());
-            let mut file = SegmentFile::reserve(&path, bytes as u64, reservation, &mut scratch).unwrap();
+            let (path, mut buffer) = (directory.path().join("segment"), Buffer::default());
+            let mut file = SegmentFile::reserve(&path, bytes as u64, reservation, &Retired::default(), &mut buffer).unwrap();
             if !direct {
                 file.direct = None;
             }
-            Self { file, model: vec![0; bytes], path, scratch, _directory: directory }
+            Self { file, model: vec![0; bytes], path, buffer, _directory: directory }
         }
 
         fn append(&mut self, offset: usize, len: usize, durable: bool, random: &mut fastrand::Rng) {
             let data: Vec<u8> = (0..len).map(|_| random.u8(1..)).collect();
-            self.file.append(offset as u64, &data, durable, &mut self.scratch).unwrap();
+            self.file.append(offset as u64, &data, durable, &mut self.buffer).unwrap();
             self.model[offset..offset + len].copy_from_slice(&data);
         }
 

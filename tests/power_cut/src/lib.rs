@@ -9,7 +9,7 @@
 //! could not know that it is. The journal itself is in the page cache, which outlives the process.
 //!
 //! Only the standard library's calls are seen. The server reserves space by a system call of its own (`rustix`), which no library can take over;
-//! that is why a sync notes the file's length. A test compares the journal with the directory, so that another such call can't go unnoticed.
+//! that is why a sync notes the file's length, and of a file without any data that it was emptied. A test compares the journal with the directory, so that another such call can't go unnoticed.
 //!
 //! `POWER_CUT_DIRECTORY` names the directory, `POWER_CUT_JOURNAL` the journal. Without them everything is passed on.
 
@@ -182,13 +182,27 @@ pub unsafe extern "C" fn fdatasync(fd: c_int) -> c_int {
     synced(fd, libc::SYS_fdatasync)
 }
 
+/// Whether a file is nothing but reserved space.
+fn has_no_data(fd: c_int) -> bool {
+    // SAFETY: no memory is involved.
+    unsafe {
+        let place = libc::lseek64(fd, 0, libc::SEEK_CUR);
+        let none = libc::lseek64(fd, 0, libc::SEEK_DATA) < 0 && *libc::__errno_location() == libc::ENXIO;
+        libc::lseek64(fd, place, libc::SEEK_SET);
+        none
+    }
+}
+
 fn synced(fd: c_int, call: c_long) -> c_int {
     // SAFETY: no memory is involved.
     let sync = || unsafe { libc::syscall(call, fd) as c_int };
     let Some(recorder) = recorder() else { return sync() };
     let Some(name) = recorder.place(fd) else { return sync() };
-    let covers = *recorder.events();
     let (inode, length, is_directory) = file(fd);
+    if !is_directory && length > 0 && has_no_data(fd) {
+        recorder.record(&mut recorder.events(), &Event::Resized { inode, length: 0 });
+    }
+    let covers = *recorder.events();
     let result = sync();
     if result == 0 {
         let event = if is_directory { Event::DirectorySynced { name: &name, covers } } else { Event::Synced { inode, length, covers } };
