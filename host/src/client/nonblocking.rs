@@ -5,9 +5,9 @@ use std::io;
 use std::net::Shutdown;
 use std::time::Duration;
 
+use async_io::Timer;
 use osprey_core::protocol::command::SetOptions;
 use osprey_core::units::Version;
-use smol::Timer;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
 

@@ -10,11 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_io::{Async, Timer};
 use httparse::{EMPTY_HEADER, Request, Status};
+use smol::LocalExecutor;
 use smol::future::FutureExt as _;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use smol::lock::Semaphore;
-use smol::{Async, LocalExecutor, Timer};
 
 use super::ServerError;
 use super::control::Control;

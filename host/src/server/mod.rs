@@ -21,13 +21,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_io::{Async, Timer};
 use crc32c::crc32c_append;
 use osprey_core::clock::Clock as _;
 use osprey_core::engine::{Engine, Limits, Options, SnapshotOptions};
 use osprey_core::recovery::{Progress, RecoveryError, Report};
 use osprey_core::wal::segment::HeaderError;
 use osprey_core::wal::writer::{Poisoned, SyncPolicy};
-use smol::{Async, LocalExecutor, future};
+use smol::{LocalExecutor, future};
 
 use crate::clock::SystemClock;
 use crate::descriptor_limit;
@@ -331,7 +332,7 @@ fn raise_descriptor_limit(clients_max: usize) {
 async fn watch_memory(control: Arc<Control>) {
     loop {
         control.set_resident_bytes(resident_bytes().unwrap_or(0));
-        smol::Timer::after(Duration::from_secs(1)).await;
+        Timer::after(Duration::from_secs(1)).await;
     }
 }
 
