@@ -44,7 +44,6 @@ fn recorder() -> Option<&'static Recorder> {
     RECORDER.get_or_init(open).as_ref()
 }
 
-
 impl Recorder {
     fn events(&self) -> MutexGuard<'_, u64> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
@@ -283,8 +282,7 @@ pub unsafe extern "C" fn mkdir(path: *const c_char, mode: mode_t) -> c_int {
 pub unsafe extern "C" fn rmdir(path: *const c_char) -> c_int {
     let lock = recorder().map(|recorder| (recorder, recorder.events()));
     // SAFETY: the caller's promise.
-    let (result, path) =
-        unsafe { (libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path, libc::AT_REMOVEDIR), CStr::from_ptr(path)) };
+    let (result, path) = unsafe { (libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path, libc::AT_REMOVEDIR), CStr::from_ptr(path)) };
     if let Some((recorder, mut events)) = lock
         && let (0, Some(name)) = (result, recorder.name(path))
     {
