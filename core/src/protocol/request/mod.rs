@@ -114,6 +114,17 @@ pub enum Step<'a> {
     },
 }
 
+impl Step<'_> {
+    /// How many bytes are done with.
+    #[inline]
+    pub(crate) fn consumed(&self) -> usize {
+        match *self {
+            Step::Request { consumed, .. } | Step::Skip { consumed } | Step::Reject { consumed, .. } => consumed,
+            Step::Incomplete { .. } => 0,
+        }
+    }
+}
+
 /// The parser of one connection.
 ///
 /// ```
