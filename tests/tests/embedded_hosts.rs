@@ -13,6 +13,7 @@ use std::thread;
 
 use osprey_core::conformance::{Subject, check};
 use osprey_tests::client::Client;
+use osprey_tests::directory::wait_until;
 use osprey_tests::program::example;
 use rustix::process::{Pid, Signal, kill_process};
 use system::Files;
@@ -184,7 +185,13 @@ impl Subject for OnDisk {
 
     fn kill(&mut self, storage: Files) -> Files {
         drop(storage);
-        Files::open(self.0.path()).unwrap()
+        // A process that another test is just starting has the lock's descriptor until it is another program.
+        let mut opened = None;
+        wait_until("the lock is free", || {
+            opened = Files::open(self.0.path()).ok();
+            opened.is_some()
+        });
+        opened.unwrap()
     }
 }
 

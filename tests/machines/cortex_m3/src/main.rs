@@ -14,13 +14,13 @@ use osprey_core::checksum::crc32c;
 use osprey_core::engine::Entropy;
 use osprey_core::units::Millis;
 use osprey_core::wal::segment::DatabaseId;
-use osprey_firmware::{Board, Heap, serve};
+use osprey_firmware::{Board, ENGINE_BYTES, Heap, serve};
 
 /// Room for a segment of 64 KiB, and its head.
 const SLOT_BYTES: u32 = 68 << 10;
 
-/// What is left of 384 KiB is the stack.
-const HEAP_BYTES: usize = 320 << 10;
+/// The engine, and what is the flash log's and the allocator's own.
+const HEAP_BYTES: usize = ENGINE_BYTES + (64 << 10);
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();

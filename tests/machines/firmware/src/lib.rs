@@ -9,4 +9,4 @@ mod heap;
 mod terminal;
 
 pub use heap::Heap;
-pub use terminal::{Board, Failure, serve};
+pub use terminal::{Board, ENGINE_BYTES, Failure, serve};

@@ -11,8 +11,11 @@ use osprey_core::units::Millis;
 use osprey_core::wal::writer::{Poisoned, SyncPolicy};
 use osprey_flash::FlashLog;
 
-/// Room for a request that isn't complete, bytes.
-const INPUT_BYTES: usize = 8 << 10;
+/// What the engine and its connection take, all of it set aside before the first request, bytes.
+pub const ENGINE_BYTES: usize = 128 << 10;
+
+/// Length of the entries between which and their index that is divided, key and value together: others have room, too.
+const ENTRY_BYTES: usize = 11 + 32;
 
 /// What a machine has.
 pub trait Board {
@@ -80,17 +83,18 @@ fn run<B: Board>(board: &mut B) -> Result<core::convert::Infallible, Failure> {
     options.limits.request.value_bytes_max = 4096;
     options.limits.request.line_bytes_max = 512;
     options.limits.request.words_max = 32;
-    options.limits.reply_bytes_max = 16 << 10;
-    options.limits.unsent_bytes_soft_max = 4096;
-    options.limits.memory_bytes_max = 128 << 10;
+    options.limits.reply_bytes_max = 4096;
+    options.limits.unsent_bytes_soft_max = 1024;
     options.limits.recent_slots_log2 = 6;
-    options.chunk = ChunkBytes::nearest(8 << 10);
+    options.chunk = ChunkBytes::nearest(1024);
     options.sync_policy = SyncPolicy::Always;
     options.snapshots = Some(SnapshotOptions { automatic: false, ..SnapshotOptions::default() });
     let slot_bytes = board.slot_bytes();
     let flash = board.flash().ok_or(Failure::Flash)?;
     let mut log = FlashLog::mount(flash, slot_bytes).map_err(|_| Failure::Flash)?;
     options.segment_bytes = log.segment_bytes();
+    let options = options.within(ENGINE_BYTES, 1, ENTRY_BYTES).map_err(|error| Failure::Recovery(RecoveryError::Options(error)))?;
+    let (mut input, mut replies) = (Vec::with_capacity(options.request_bytes_max()), Vec::with_capacity(options.replies_bytes_max()));
     let now = board.now();
     let (mut engine, report) = Engine::recover(options, &mut log, now).map_err(Failure::Recovery)?;
     board.go_on_from(engine.now());
@@ -99,11 +103,10 @@ fn run<B: Board>(board: &mut B) -> Result<core::convert::Infallible, Failure> {
     let _ = write!(Line(board), "# osprey: {keys} keys from {} records, heap peak {peak} bytes\r\n", report.records);
 
     let mut session = Session::new();
-    let (mut input, mut replies) = (Vec::new(), Vec::new());
     let mut tick_at = Some(Millis(0));
     let mut wanted = 1;
     loop {
-        while input.len() < INPUT_BYTES
+        while input.len() < input.capacity()
             && let Some(byte) = board.receive()
         {
             input.push(byte);
@@ -116,7 +119,8 @@ fn run<B: Board>(board: &mut B) -> Result<core::convert::Infallible, Failure> {
                 Next::Read { at_least } => at_least,
                 // The line has no end: what would close a connection begins a new one.
                 Next::Close => {
-                    (input, session) = (Vec::new(), closed(board, &mut engine, &mut log, &session, &mut replies)?);
+                    input.clear();
+                    session = closed(board, &mut engine, &mut log, &session, &mut replies)?;
                     1
                 }
                 Next::Flush | Next::Again | Next::Storage => 1,

@@ -16,7 +16,7 @@ global_asm!(
     "boot_pml4: .skip 4096",
     "boot_pdpt: .skip 4096",
     "boot_pd: .skip 4 * 4096",
-    "boot_stack: .skip 64 * 1024",
+    "boot_stack: .skip 128 * 1024",
     "boot_stack_end:",
     ".popsection",
     ".pushsection .rodata.boot, \"a\"",

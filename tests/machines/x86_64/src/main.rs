@@ -17,12 +17,12 @@ use core::panic::PanicInfo;
 use osprey_core::engine::Entropy;
 use osprey_core::units::Millis;
 use osprey_core::wal::segment::DatabaseId;
-use osprey_firmware::{Board, Heap, serve};
+use osprey_firmware::{Board, ENGINE_BYTES, Heap, serve};
 use uart_16550::backend::PioBackend;
 use uart_16550::{Config, Uart16550};
 
-/// Enough to recover what the limit on the data lets in, for which 161 KiB were used at most, and to take a snapshot of it; pieces are lost between blocks.
-const HEAP_BYTES: usize = 512 << 10;
+/// The engine, and what is the flash log's and the allocator's own.
+const HEAP_BYTES: usize = ENGINE_BYTES + (64 << 10);
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();
