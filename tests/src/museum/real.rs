@@ -33,6 +33,8 @@ const DUMP: &str = "tools_dump";
 const BACKUP: &str = "tools_backup";
 const DAMAGED_SNAPSHOTS: &str = "tools_snapshots";
 const REPAIR: &str = "tools_repair";
+const SET_ASIDE: (&str, &str) = ("tools_crashes", "a_repair_that_writes_one_segment_anew_and_sets_a_snapshot_aside");
+const CUT: (&str, &str) = ("tools_crashes", "a_repair_that_cuts");
 const REPAIR_CRASHES: (&str, &str) = ("tools_crashes", "a_repair_of_segments_with_wrong_names");
 const NO_ROOM: (&str, &str) = ("full_disk", "a_disk_without_room_for_a_snapshot_serves_until_the_log_is_full_and_then_reads");
 const GIVEN_UP: (&str, &str) = ("full_disk", "a_snapshot_that_meets_a_full_disk_is_given_up_and_poisons_nothing");
@@ -105,14 +107,9 @@ pub const REAL_EXHIBITS: &[RealExhibit] = &[
         ("tools_crashes", "a_restore_half_way_is_no_database"),
         "a directory that is half restored looks like one that is empty",
     ),
-    bug("set_aside_unsynced", "host/src/tools/repair.rs", REPAIR_CRASHES, "repair changes names before what it has set aside is on disk"),
+    bug("set_aside_unsynced", "host/src/tools/repair.rs", SET_ASIDE, "repair changes names before what it has set aside is on disk"),
     bug("what_stays_unsynced", "host/src/tools/repair.rs", REPAIR_CRASHES, "repair builds on segments that are not on disk"),
-    bug(
-        "note_unsynced",
-        "host/src/tools/repair.rs",
-        REPAIR_CRASHES,
-        "repair changes names before the note of what is to be done is on disk",
-    ),
+    bug("note_unsynced", "host/src/tools/repair.rs", CUT, "repair changes names before the note of what is to be done is on disk"),
     bug(
         "renamed_unsynced",
         "host/src/tools/segment_file.rs",
