@@ -8,12 +8,10 @@
 
 use super::Store;
 use super::cells::Cells;
-use super::deadlines::Deadlines;
-use super::due::Due;
 use super::index::Index;
 use super::slabs::{self, SHARED_BYTES_MAX, Slabs};
 use crate::record::OutOfMemory;
-use crate::units::{Millis, Version};
+use crate::units::Millis;
 
 pub(crate) use super::cells::{KEYS_MAX, STEP_KEYS_MAX};
 
@@ -40,18 +38,7 @@ impl Store {
     /// # Errors
     /// No memory.
     pub(crate) fn fixed(hash_key: [u8; 16], keys_max: usize, slabs: usize, slab_bytes: usize) -> Result<Self, OutOfMemory> {
-        Ok(Self {
-            index: Index::fixed(hash_key, keys_max)?,
-            slabs: Slabs::fixed(slabs, slab_bytes)?,
-            deadlines: Deadlines::new(),
-            renewal: None,
-            retired: Deadlines::new(),
-            due: Due::default(),
-            passed: Millis(0),
-            floor: Version::NONE,
-            with_expiry: 0,
-            expired_total: 0,
-        })
+        Ok(Self::of(Index::fixed(hash_key, keys_max)?, Slabs::fixed(slabs, slab_bytes)?))
     }
 
     /// What that takes, bytes.

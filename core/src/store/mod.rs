@@ -95,9 +95,14 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(hash_key: [u8; 16]) -> Result<Self, OutOfMemory> {
-        Ok(Self {
-            index: Index::new(hash_key)?,
-            slabs: Slabs::new(),
+        Ok(Self::of(Index::new(hash_key)?, Slabs::new()))
+    }
+
+    /// An empty one of these parts.
+    fn of(index: Index, slabs: Slabs) -> Self {
+        Self {
+            index,
+            slabs,
             deadlines: Deadlines::new(),
             renewal: None,
             retired: Deadlines::new(),
@@ -106,7 +111,7 @@ impl Store {
             floor: Version::NONE,
             with_expiry: 0,
             expired_total: 0,
-        })
+        }
     }
 
     /// The keyed hash of a key; other calls take it, so that it is computed once.
